@@ -1,0 +1,42 @@
+// Runs an attack or a clean evaluation on a range of examples: what every attack shares (batches, the active set, verdicts from
+// the stored example, counting passes), so that an attack's own file is only its algorithm.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/dataset/dataset.h"
+#include "core/robustness/model/classifier.h"
+#include "tightrope/v1/plan.pb.h"
+#include "tightrope/v1/results.pb.h"
+
+namespace tightrope {
+
+struct EvaluationProgress {
+  double fraction = 0;
+  uint64_t examples_done = 0;
+};
+// False stops with CANCELLED.
+using EvaluationCallback = std::function<bool(const EvaluationProgress&)>;
+
+struct Witnesses {
+  std::vector<float> values;  // rows×C×H×W, as stored
+  int64_t rows = 0;
+};
+
+struct AttackOutcome {
+  std::vector<ExampleRecord> records;  // one an example, ascending
+  Witnesses witnesses;                 // row r belongs to the record with witness_row == r
+};
+
+// `range` is in examples of `data`. Errors: INVALID_ARGUMENT (a model that does not fit the data, non-finite logits on clean
+// examples: names the first), CANCELLED.
+absl::StatusOr<AttackOutcome> RunAttack(const AttackJob& job, const std::string& job_digest, const Shard& range,
+                                        const Dataset& data, Classifier& classifier, const EvaluationCallback& progress);
+
+absl::StatusOr<std::vector<ExampleRecord>> RunEvaluation(const Shard& range, const Dataset& data, Classifier& classifier,
+                                                         const EvaluationCallback& progress);
+
+}  // namespace tightrope

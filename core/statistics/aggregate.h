@@ -1,0 +1,29 @@
+// From committed records to the rows of `results`.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tightrope/v1/experiment.pb.h"
+#include "tightrope/v1/plan.pb.h"
+#include "tightrope/v1/results.pb.h"
+
+namespace tightrope {
+
+// What the store counts over the records of one committed job.
+struct VerdictCounts {
+  uint64_t n = 0;
+  uint64_t clean_correct = 0;  // clean_prediction == label
+  uint64_t not_broken = 0;     // verdict robust or undecided
+};
+
+// One row per cell whose job is committed (in the order of the plan's cells), then one row per (model, training, attack,
+// norm, ε) over seeds where there is more than one seed and every seed is committed. Deterministic. Rows of evaluate jobs
+// are clean_accuracy, of attack jobs robust_accuracy; train jobs have none. `counts` is keyed by job digest and holds
+// fully committed jobs only.
+std::vector<MetricRow> Aggregate(const std::string& experiment, const Plan& plan,
+                                 const std::map<std::string, VerdictCounts>& counts);
+
+}  // namespace tightrope
