@@ -1,0 +1,30 @@
+// The rows of `results` for people and for scripts.
+#pragma once
+
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "cli/record_writer.h"
+#include "cli/text_layout.h"
+#include "tightrope/v1/results.pb.h"
+
+namespace tightrope {
+
+// Every row, in the order given, with every column: the contract of `results --format json|csv`.
+void WriteResults(const std::vector<v1::MetricRow>& rows, RecordFormat format, std::ostream& out);
+
+struct ResultsTableOptions {
+  TextStyle style;
+  // Also the rows of single seeds for which there is a row over seeds.
+  bool each_seed = false;
+};
+
+// A table per experiment and data set: percent with interval, grouped by model and training; a last line says what the
+// intervals are. Says so where there are no results.
+std::string ResultsTable(const std::vector<v1::MetricRow>& rows, const ResultsTableOptions& options);
+
+// "linf" → "ℓ∞", "l2" → "ℓ2" where the style allows; anything else as it is.
+std::string NormName(const std::string& norm, const TextStyle& style);
+
+}  // namespace tightrope
