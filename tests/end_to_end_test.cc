@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <sqlite3.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -11,6 +12,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/fault_point.h"
@@ -145,8 +147,20 @@ class EndToEndTest : public ::testing::Test {
     return commits;
   }
 
+  // Polls another process's work, for at most a minute.
+  template <typename Condition>
+  static bool Eventually(const Condition& condition) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return true;
+  }
+
   static constexpr char kCommitsSql[] =
-      "SELECT job_digest || ' ' || shard || ' ' || lease_epoch FROM committed_shards";
+      "SELECT digest || ' ' || shard || ' ' || epoch FROM shards JOIN jobs ON jobs.id = shards.job "
+      "WHERE result_digest IS NOT NULL";
 
   fs::path root_;
 };
@@ -212,8 +226,7 @@ TEST_F(EndToEndTest, ResultsWithoutAStoreSayWhereTheyLooked) {
 
 TEST_F(EndToEndTest, InterruptedRunKeepsItsStateAndSaysHowToResume) {
   Process run(Tightrope({"run", "tiny.yaml", "--dir", "data-dir", "--workers", "1"}));
-  while (Query("data-dir", "SELECT 1 FROM shards LIMIT 1").empty()) {
-  }
+  ASSERT_TRUE(Eventually([&] { return fs::exists(root_ / "data-dir/results.sqlite") && !Commits("data-dir").empty(); }));
   run.Signal(SIGINT);
   const ProcessResult result = run.Wait();
   EXPECT_EQ(result.exit_code, 130) << result.out << result.err;
@@ -268,8 +281,7 @@ TEST_F(EndToEndTest, CoordinatorKilledAndRestartedMidwayFinishesWithItsWorkers) 
   const ProcessResult submitted = RunProcess(Tightrope({"submit", "tiny.yaml", "--coordinator", address}));
   ASSERT_EQ(submitted.exit_code, 0) << submitted.err;
 
-  while (Commits("central").size() < 5) {
-  }
+  ASSERT_TRUE(Eventually([&] { return Commits("central").size() >= 5; }));
   coordinator->Signal(SIGKILL);
   EXPECT_EQ(coordinator->Wait().signal, SIGKILL);
   const std::set<std::string> before = Commits("central");

@@ -22,7 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a blob that is being written ends in, before six letters that mkostemp draws: no digest, so never taken for a blob.
+// What a blob that is being written ends in, before six letters that mkostemp draws: no digest, so never taken for a
+// blob.
 constexpr absl::string_view kUnfinished = ".unfinished-";
 // A file that nobody has written to for this long has lost its writer.
 constexpr time_t kAbandonedSeconds = 24 * 60 * 60;
@@ -179,8 +180,8 @@ absl::StatusOr<std::string> BlobStore::Get(absl::string_view sha256) const {
   ABSL_ASSIGN_OR_RETURN(const std::string path, Path(sha256));
   ABSL_ASSIGN_OR_RETURN(std::string data, ReadFile(path, kMaxBlobBytes));
   if (const std::string digest = Sha256(data); digest != sha256) {
-    return absl::DataLossError(absl::StrCat(
-        "blob was changed on disk; remove the file, and it will be fetched or computed again: ", path));
+    return absl::DataLossError(
+        absl::StrCat("blob was changed on disk; remove the file, and it will be fetched or computed again: ", path));
   }
   return data;
 }

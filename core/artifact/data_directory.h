@@ -47,7 +47,8 @@ class DataDirectory {
     int descriptor_;
   };
   // REQUIRES: Create. Forgets the address of an earlier owner.
-  // Errors: FAILED_PRECONDITION (another coordinator has it; the message gives its address), PERMISSION_DENIED, UNAVAILABLE.
+  // Errors: FAILED_PRECONDITION (another coordinator has it; the message gives its address), PERMISSION_DENIED,
+  // UNAVAILABLE.
   absl::StatusOr<Lock> Acquire() const;
   // Written after Acquire, atomically. Errors: PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE.
   absl::Status WriteAddress(const std::string& address) const;

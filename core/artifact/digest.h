@@ -33,7 +33,8 @@ class Sha256Stream {
   std::unique_ptr<State> state_;
 };
 
-// Digest of a file's bytes. Errors: NOT_FOUND, PERMISSION_DENIED, INVALID_ARGUMENT (not a regular file), UNAVAILABLE (read error).
+// Digest of a file's bytes. Errors: NOT_FOUND, PERMISSION_DENIED, INVALID_ARGUMENT (not a regular file), UNAVAILABLE
+// (read error).
 absl::StatusOr<std::string> Sha256OfFile(const std::string& path);
 
 }  // namespace tightrope

@@ -1,0 +1,222 @@
+#include "core/statistics/aggregate.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "core/artifact/digest.h"
+#include "core/plan/plan.h"
+#include "core/statistics/proportion.h"
+#include "gmock/gmock.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "gtest/gtest.h"
+
+namespace tightrope {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+// A grid of one trained model with two seeds (clean, and PGD at two radii and by FGSM in l2) as the planner makes it,
+// and a TorchScript model with the same seeds.
+class AggregateTest : public ::testing::Test {
+ protected:
+  AggregateTest() {
+    experiment_.set_name("sweep");
+    experiment_.set_dataset("mnist");
+    experiment_.mutable_examples()->set_count(100);
+    experiment_.set_shard_size(50);
+    experiment_.add_seeds(1);
+    experiment_.add_seeds(2);
+    v1::Model& trained = *experiment_.add_models();
+    trained.set_name("small_cnn");
+    trained.mutable_architecture()->mutable_small_cnn();
+    v1::Training& training = *experiment_.add_training();
+    training.set_name("standard");
+    training.mutable_standard();
+    AddAttack("pgd", v1::NORM_LINF, .1).mutable_pgd()->set_steps(20);
+    AddAttack("pgd", v1::NORM_LINF, .2).mutable_pgd()->set_steps(20);
+    AddAttack("fgsm", v1::NORM_L2, 1).mutable_fgsm();
+    inputs_.mutable_test()->set_images_sha256(Sha256("images"));
+    inputs_.mutable_test()->set_labels_sha256(Sha256("labels"));
+    inputs_.mutable_train()->set_images_sha256(Sha256("train images"));
+  }
+
+  v1::Attack& AddAttack(const std::string& name, v1::Norm norm, double epsilon) {
+    v1::Attack& attack = *experiment_.add_attacks();
+    attack.set_name(name);
+    attack.set_norm(norm);
+    attack.set_epsilon(epsilon);
+    return attack;
+  }
+
+  void AddTorchScript() {
+    v1::Model& model = *experiment_.add_models();
+    model.set_name("imported");
+    model.mutable_architecture()->set_torchscript("model.pt");
+    (*inputs_.mutable_torchscript_sha256())["model.pt"] = Sha256("model.pt");
+  }
+
+  // Every job committed: the i-th has 100 examples, 90 − i correct, 50 − i not broken.
+  std::map<std::string, VerdictCounts> AllCommitted(const v1::Plan& plan) const {
+    std::map<std::string, VerdictCounts> counts;
+    uint64_t i = 0;
+    for (const v1::Job& job : plan.jobs()) {
+      counts[job.digest()] = {.n = 100, .clean_correct = 90 - i, .not_broken = 50 - i};
+      ++i;
+    }
+    return counts;
+  }
+
+  v1::Experiment experiment_;
+  v1::Inputs inputs_;
+};
+
+// "metric attack norm epsilon seeds"
+std::vector<std::string> Summaries(const std::vector<v1::MetricRow>& rows) {
+  std::vector<std::string> summaries;
+  for (const v1::MetricRow& row : rows) {
+    std::string summary = absl::StrCat(row.model(), " ", row.metric());
+    if (row.has_epsilon()) absl::StrAppend(&summary, " ", row.attack(), " ", row.norm(), " ", row.epsilon());
+    for (const uint64_t seed : row.seeds()) absl::StrAppend(&summary, " #", seed);
+    summaries.push_back(summary);
+  }
+  return summaries;
+}
+
+TEST_F(AggregateTest, RowsOfCellsInTheOrderOfThePlan_ThenRowsOverSeeds) {
+  const v1::Plan plan = MakePlan(experiment_, inputs_);
+  EXPECT_THAT(Summaries(Aggregate(experiment_, plan, AllCommitted(plan))),
+              ElementsAre("small_cnn clean_accuracy #1", "small_cnn robust_accuracy pgd linf 0.1 #1",
+                          "small_cnn robust_accuracy pgd linf 0.2 #1", "small_cnn robust_accuracy fgsm l2 1 #1",
+                          "small_cnn clean_accuracy #2", "small_cnn robust_accuracy pgd linf 0.1 #2",
+                          "small_cnn robust_accuracy pgd linf 0.2 #2", "small_cnn robust_accuracy fgsm l2 1 #2",
+                          "small_cnn clean_accuracy #1 #2", "small_cnn robust_accuracy pgd linf 0.1 #1 #2",
+                          "small_cnn robust_accuracy pgd linf 0.2 #1 #2", "small_cnn robust_accuracy fgsm l2 1 #1 #2"));
+}
+
+TEST_F(AggregateTest, RowOfOneSeed_CarriesItsIntervalAndItsProvenance) {
+  const v1::Plan plan = MakePlan(experiment_, inputs_);
+  const v1::Cell* attack = nullptr;
+  for (const v1::Cell& cell : plan.cells()) {
+    if (attack == nullptr && cell.attack() == "pgd") attack = &cell;
+  }
+  ASSERT_NE(attack, nullptr);
+  const std::vector<v1::MetricRow> rows =
+      Aggregate(experiment_, plan, {{attack->job_digest(), {.n = 1000, .clean_correct = 999, .not_broken = 904}}});
+  ASSERT_THAT(rows, SizeIs(1));
+  v1::MetricRow want;
+  want.set_experiment("sweep");
+  want.set_model("small_cnn");
+  want.set_training("standard");
+  want.set_dataset("mnist");
+  want.set_metric("robust_accuracy");
+  want.set_norm("linf");
+  want.set_epsilon(.1);
+  want.set_attack("pgd");
+  want.set_value(.904);
+  want.set_lower(ClopperPearson(904, 1000, .95).lower);
+  want.set_upper(ClopperPearson(904, 1000, .95).upper);
+  want.set_n(1000);
+  want.add_seeds(1);
+  want.set_job_digest(attack->job_digest());
+  want.set_model_digest(attack->train_job_digest());
+  want.set_dataset_digest(DatasetDigest(inputs_.test()));
+  want.set_interval("clopper-pearson 95%");
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(rows[0], want)) << rows[0].DebugString();
+}
+
+TEST_F(AggregateTest, RowOverSeeds_HasMeanRangeAndSpread_AndNoOneJob) {
+  const v1::Plan plan = MakePlan(experiment_, inputs_);
+  std::map<std::string, VerdictCounts> counts;
+  uint64_t correct = 90;
+  for (const v1::Cell& cell : plan.cells()) {
+    if (cell.attack().empty() && cell.job_digest() != cell.train_job_digest()) {
+      counts[cell.job_digest()] = {.n = 100, .clean_correct = correct, .not_broken = 0};
+      correct += 4;
+    }
+  }
+  const std::vector<v1::MetricRow> rows = Aggregate(experiment_, plan, counts);
+  ASSERT_THAT(Summaries(rows), ElementsAre("small_cnn clean_accuracy #1", "small_cnn clean_accuracy #2",
+                                           "small_cnn clean_accuracy #1 #2"));
+  EXPECT_FALSE(rows[0].has_spread());
+  EXPECT_FALSE(rows[0].has_epsilon());
+  EXPECT_EQ(rows[0].norm(), "");
+  EXPECT_EQ(rows[0].attack(), "");
+  const v1::MetricRow& over = rows[2];
+  EXPECT_DOUBLE_EQ(over.value(), .92);
+  EXPECT_EQ(over.lower(), .90);
+  EXPECT_EQ(over.upper(), .94);
+  EXPECT_NEAR(over.spread(), .04 / std::sqrt(2), 1e-15);
+  EXPECT_EQ(over.n(), 200u);
+  EXPECT_EQ(over.interval(), "min-max over seeds");
+  EXPECT_EQ(over.job_digest(), "");
+  EXPECT_EQ(over.model_digest(), "");
+  EXPECT_EQ(over.dataset_digest(), rows[0].dataset_digest());
+}
+
+TEST_F(AggregateTest, OneSeedMissing_NoRowOverSeeds) {
+  const v1::Plan plan = MakePlan(experiment_, inputs_);
+  std::map<std::string, VerdictCounts> counts = AllCommitted(plan);
+  const v1::Cell& last = *plan.cells().rbegin();
+  ASSERT_EQ(last.attack(), "fgsm");
+  counts.erase(last.job_digest());
+  const std::vector<std::string> summaries = Summaries(Aggregate(experiment_, plan, counts));
+  EXPECT_THAT(summaries, SizeIs(10));
+  EXPECT_THAT(summaries, ::testing::Contains("small_cnn robust_accuracy fgsm l2 1 #1"));
+  EXPECT_THAT(summaries, ::testing::Not(::testing::Contains("small_cnn robust_accuracy fgsm l2 1 #2")));
+  EXPECT_THAT(summaries, ::testing::Not(::testing::Contains("small_cnn robust_accuracy fgsm l2 1 #1 #2")));
+}
+
+TEST_F(AggregateTest, OneSeedOnly_NoRowOverSeeds) {
+  experiment_.mutable_seeds()->RemoveLast();
+  const v1::Plan plan = MakePlan(experiment_, inputs_);
+  EXPECT_THAT(Aggregate(experiment_, plan, AllCommitted(plan)), SizeIs(4));
+}
+
+TEST_F(AggregateTest, TorchScriptModel_IsNamedByItsFile_AndItsCleanAccuracyIsNotCountedOnceASeed) {
+  experiment_.clear_models();
+  AddTorchScript();
+  const v1::Plan plan = MakePlan(experiment_, inputs_);
+  const std::vector<v1::MetricRow> rows = Aggregate(experiment_, plan, AllCommitted(plan));
+  for (const v1::MetricRow& row : rows) {
+    EXPECT_EQ(row.training(), "");
+    EXPECT_EQ(row.model_digest(), row.seeds_size() == 1 ? Sha256("model.pt") : "");
+  }
+  const std::vector<std::string> summaries = Summaries(rows);
+  EXPECT_THAT(summaries, ::testing::Contains("imported robust_accuracy pgd linf 0.1 #1 #2"));
+  EXPECT_THAT(summaries, ::testing::Not(::testing::Contains("imported clean_accuracy #1 #2")));
+}
+
+TEST_F(AggregateTest, NothingCommitted_NoRows) {
+  const v1::Plan plan = MakePlan(experiment_, inputs_);
+  EXPECT_THAT(Aggregate(experiment_, plan, {}), IsEmpty());
+  std::map<std::string, VerdictCounts> only_training;
+  for (const v1::Job& job : plan.jobs()) {
+    if (job.spec().has_train()) only_training[job.digest()] = {.n = 1, .clean_correct = 0, .not_broken = 0};
+  }
+  EXPECT_THAT(only_training, SizeIs(2));
+  EXPECT_THAT(Aggregate(experiment_, plan, only_training), IsEmpty());
+}
+
+TEST_F(AggregateTest, JobsWithoutRecordsOrUnknownToThePlan_GiveNoFigure) {
+  v1::Plan plan = MakePlan(experiment_, inputs_);
+  std::map<std::string, VerdictCounts> counts = AllCommitted(plan);
+  for (auto& [digest, count] : counts) count = {};
+  EXPECT_THAT(Aggregate(experiment_, plan, counts), IsEmpty());
+  counts = AllCommitted(plan);
+  plan.clear_jobs();
+  EXPECT_THAT(Aggregate(experiment_, plan, counts), IsEmpty());
+}
+
+TEST_F(AggregateTest, SameArguments_SameRows) {
+  AddTorchScript();
+  const v1::Plan plan = MakePlan(experiment_, inputs_);
+  const auto first = Aggregate(experiment_, plan, AllCommitted(plan));
+  const auto second = Aggregate(experiment_, plan, AllCommitted(plan));
+  ASSERT_EQ(first.size(), second.size());
+  for (size_t i = 0; i < first.size(); ++i) EXPECT_EQ(first[i].SerializeAsString(), second[i].SerializeAsString());
+}
+
+}  // namespace
+}  // namespace tightrope
