@@ -1,5 +1,6 @@
-// Reads a YAML experiment file into a validated Experiment: schema-driven (see proto/tightrope/v1/experiment.proto), every
-// mistake reported at once with where it is and what to write instead, lists expanded to the grid, defaults filled in.
+// Reads a YAML experiment file into a validated Experiment: schema-driven (see proto/tightrope/v1/experiment.proto),
+// every mistake reported at once with where it is and what to write instead, lists expanded to the grid, defaults
+// filled in.
 #pragma once
 
 #include <string>
@@ -12,19 +13,14 @@
 
 namespace tightrope {
 
-// A mistake in an experiment file. Lines and columns count from 1.
-struct Mistake {
-  int line = 0;
-  int column = 0;
-  std::string message;
-};
+using namespace v1;
 
-// An experiment as read, with the positions that later checks need to point at the text.
+// An experiment as read: a grid, with every default filled in.
 struct ExperimentFile {
   Experiment experiment;
   Inputs inputs;       // resolved data set and TorchScript digests
   std::string source;  // the YAML text
-  // Artifacts that the inputs name: digest → what to upload. A data set's bytes are kept, a TorchScript file is read later.
+  // The artifacts that the inputs name, each once. A data set's bytes are kept; a TorchScript file is read on upload.
   struct Upload {
     std::string sha256;
     std::string bytes;  // used when `path` is empty
@@ -37,16 +33,16 @@ struct ReadOptions {
   std::vector<std::string> dataset_search_path;
 };
 
-// Reads, validates and resolves. On mistakes: INVALID_ARGUMENT whose message has one line a mistake, in the order of the
-// file: "FILE:LINE:COLUMN: message". NOT_FOUND: no such file.
+// Reads, validates and resolves. On mistakes: INVALID_ARGUMENT whose message has one line a mistake, in the order of
+// the file: "FILE:LINE:COLUMN: message". NOT_FOUND: no such file.
 absl::StatusOr<ExperimentFile> ReadExperimentFile(const std::string& path, const ReadOptions& options);
 
 // The same on text; `path` only names it (and is what TorchScript paths are relative to).
 absl::StatusOr<ExperimentFile> ParseExperimentFile(const std::string& text, const std::string& path,
                                                    const ReadOptions& options);
 
-// Checks a message that did not come from our reader (a submission over the network): the same ranges and rules, without
-// positions. INVALID_ARGUMENT lists every mistake by field path.
+// Checks a message that did not come from our reader (a submission over the network): the same ranges and rules,
+// without positions. INVALID_ARGUMENT lists every mistake by field path.
 absl::Status ValidateExperiment(const Experiment& experiment, const Inputs& inputs);
 
 }  // namespace tightrope

@@ -3,22 +3,32 @@
 
 #include <string>
 
-#include "absl/status/statusor.h"
 #include "tightrope/v1/experiment.pb.h"
 #include "tightrope/v1/plan.pb.h"
 
 namespace tightrope {
 
+using namespace v1;
+
 // SHA-256 of the spec's canonical bytes (deterministic protobuf serialization, behind a version line).
 std::string JobDigest(const JobSpec& spec);
 
-// The plan of an experiment. Jobs that several cells need appear once. REQUIRES: ValidateExperiment(experiment, inputs) is OK.
+// The plan of an experiment. Jobs that several cells need appear once: equal digests are one job.
+//
+// Jobs: training in the order of the grid, because it takes longest, then the rest in the order of the grid, so that
+// what a job depends on precedes it. A job's artifacts are those of the split that it reads, and its TorchScript file.
+//
+// Cells: model, training, seed in the order of the file; for each the training (attack is empty as in an evaluation;
+// the job's kind tells them apart), the evaluation, then every attack. TorchScript models have no training, and their
+// evaluation draws nothing at random, so the cells of all seeds share it.
+//
+// Specs carry no names, neither the user's nor the data set's. REQUIRES: ValidateExperiment(experiment, inputs) is OK.
 Plan MakePlan(const Experiment& experiment, const Inputs& inputs);
 
 // "train small_cnn / pgd, seed 1", "attack small_cnn / pgd, seed 1, pgd linf 0.1": how messages name a cell's job.
 std::string Describe(const Cell& cell, const Job& job);
 
-// Digest by which a result row names the data set: SHA-256 over the two artifact digests.
+// Digest by which a result row names the data set: SHA-256 over the two artifact digests, whatever the set is called.
 std::string DatasetDigest(const DatasetRef& dataset);
 
 }  // namespace tightrope

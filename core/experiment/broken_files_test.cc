@@ -1,0 +1,169 @@
+// What a user is told about a broken experiment file: testdata/broken_files.txt, and the cases that text cannot show.
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "core/experiment/experiment_file.h"
+#include "core/experiment/mistake.h"
+#include "core/experiment/tiny_dataset.h"
+#include "core/experiment/yaml_document.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/status_matchers.h"
+
+namespace tightrope {
+namespace {
+
+using testing::AllOf;
+using testing::Each;
+using testing::HasSubstr;
+using testing::SizeIs;
+using testing::StartsWith;
+
+struct BrokenFile {
+  std::string name;
+  std::string text;
+  std::string expected;  // one line a mistake
+};
+
+std::vector<BrokenFile> BrokenFiles() {
+  std::ifstream stream(TIGHTROPE_SOURCE_DIR "/core/experiment/testdata/broken_files.txt");
+  std::vector<BrokenFile> files;
+  for (std::string line; std::getline(stream, line);) {
+    if (absl::StartsWith(line, "=== ")) {
+      files.push_back({line.substr(4), "", ""});
+    } else if (files.empty()) {
+      continue;  // the head of the table
+    } else if (absl::StartsWith(line, "> ")) {
+      absl::StrAppend(&files.back().expected, files.back().expected.empty() ? "" : "\n", line.substr(2));
+    } else if (files.back().expected.empty()) {
+      absl::StrAppend(&files.back().text, line, "\n");
+    }
+  }
+  return files;
+}
+
+constexpr char kGood[] = R"(name: good
+dataset: mnist
+models: [{architecture: mlp}]
+training: [{method: standard}]
+)";
+
+TEST(BrokenFilesTest, EveryCaseIsReportedWithPlaceAndRemedy) {
+  const TinyDatasets data(50, 20);
+  const std::string path = (data.directory() / "experiment.yaml").string();
+  const std::vector<BrokenFile> files = BrokenFiles();
+  ASSERT_GE(files.size(), 90u);
+  for (const BrokenFile& file : files) {
+    SCOPED_TRACE(file.name);
+    const absl::Status status = data.Parse(file.text).status();
+    const std::string told =
+        absl::StrReplaceAll(status.message(), {{absl::StrCat(path, ":"), ""}, {data.directory().string(), "DIR"}});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(told, file.expected);
+  }
+}
+
+TEST(BrokenFilesTest, EachLineBeginsWithTheFile) {
+  const TinyDatasets data(50, 20);
+  const absl::Status status = data.Parse("nme: x\ndataset: mnst\n").status();
+  const std::vector<std::string> lines = absl::StrSplit(status.message(), '\n');
+  EXPECT_THAT(lines, AllOf(SizeIs(3), Each(StartsWith((data.directory() / "experiment.yaml:").string()))));
+}
+
+TEST(BrokenFilesTest, GoodFileHasNoMistakes) {
+  const TinyDatasets data(50, 20);
+  EXPECT_OK(data.Parse(kGood));
+}
+
+TEST(BrokenFilesTest, MissingDatasetSaysWhereItWasLookedForAndHowToGetIt) {
+  const TinyDatasets data(50, 20);
+  const auto file = ParseExperimentFile(absl::StrReplaceAll(kGood, {{"mnist", "fashion-mnist"}}), "x.yaml",
+                                        {.dataset_search_path = {"/nonexistent/a", "/nonexistent/b"}});
+  EXPECT_THAT(file, StatusIs(absl::StatusCode::kInvalidArgument,
+                             AllOf(StartsWith("x.yaml:2:10: "), HasSubstr("/nonexistent/a/fashion-mnist"),
+                                   HasSubstr("/nonexistent/b/fashion-mnist"), HasSubstr("dataset-fashion-mnist"),
+                                   HasSubstr("--data"))));
+}
+
+TEST(BrokenFilesTest, CorruptDatasetIsAMistakeAtItsName) {
+  const TinyDatasets data(50, 20);
+  WriteFile(data.directory() / "mnist" / "t10k-images-idx3-ubyte", IdxHeader({0x803, 20, 28, 28}) + "too short");
+  EXPECT_THAT(data.Parse(kGood), StatusIs(absl::StatusCode::kInvalidArgument,
+                                          AllOf(HasSubstr("experiment.yaml:2:10: "), HasSubstr("t10k-images"))));
+}
+
+TEST(BrokenFilesTest, MissingFileIsNotFound) {
+  EXPECT_THAT(ReadExperimentFile("/nonexistent/x.yaml", {}),
+              StatusIs(absl::StatusCode::kNotFound, "there is no experiment file /nonexistent/x.yaml"));
+}
+
+TEST(BrokenFilesTest, DirectoryIsNotAFile) {
+  const TinyDatasets data(50, 20);
+  EXPECT_THAT(ReadExperimentFile(data.directory().string(), {}),
+              StatusIs(absl::StatusCode::kInvalidArgument, StartsWith("this is a directory, not an experiment file")));
+}
+
+TEST(BrokenFilesTest, TabIsReportedWhereItStands) {
+  const TinyDatasets data(50, 20);
+  EXPECT_THAT(data.Parse("name: x\nmodels:\n\t- architecture: mlp\n  \t  name: y\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument, AllOf(HasSubstr(":3:1: a tab cannot indent; use spaces"),
+                                                                 HasSubstr(":4:3: a tab cannot indent; use spaces"))));
+}
+
+TEST(BrokenFilesTest, BytesThatAreNotTextAreRefused) {
+  const TinyDatasets data(50, 20);
+  const std::string path = (data.directory() / "experiment.yaml").string();
+  EXPECT_THAT(data.Parse("name: \xff\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       absl::StrCat(path, ":1:7: this byte is not UTF-8; save the file as UTF-8 text")));
+  EXPECT_THAT(data.Parse(std::string("name: a\0b\n", 10)),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       absl::StrCat(path, ":1:8: a control character; an experiment is plain text")));
+}
+
+TEST(BrokenFilesTest, FileAboveTheLimitIsRefusedUnread) {
+  const TinyDatasets data(50, 20);
+  EXPECT_THAT(data.Parse(kGood + std::string(YamlDocument::kMaxBytes, '#')),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the file is larger than 4 MiB")));
+}
+
+TEST(BrokenFilesTest, BillionLaughsAreRefusedBeforeTheyExpand) {
+  const TinyDatasets data(50, 20);
+  std::string text = "name: x\nl0: &l0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n";
+  for (int i = 1; i < 20; ++i) {
+    absl::StrAppend(&text, "l", i, ": &l", i, " [");
+    for (int j = 0; j < 10; ++j) absl::StrAppend(&text, j > 0 ? ", *l" : "*l", i - 1);
+    absl::StrAppend(&text, "]\n");
+  }
+  EXPECT_THAT(data.Parse(text), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("more than 1000000 values")));
+}
+
+TEST(BrokenFilesTest, LongRowsOfBracketsAreRefusedByDepth) {
+  const TinyDatasets data(50, 20);
+  for (const char* opening : {"[", "{", "- ", "? ", "[{a: "}) {
+    std::string text = "name: ";
+    for (int i = 0; i < 2000; ++i) text += opening;
+    EXPECT_THAT(data.Parse(text), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("experiment.yaml:1:")))
+        << opening;
+  }
+}
+
+TEST(BrokenFilesTest, ThousandsOfMistakesAreCountedNotListed) {
+  const TinyDatasets data(50, 20);
+  std::string text = kGood;
+  for (int i = 0; i < 1000; ++i) absl::StrAppend(&text, "surplus_", i, ": 1\n");
+  const absl::Status status = data.Parse(text).status();
+  const std::vector<std::string> lines = absl::StrSplit(status.message(), '\n');
+  EXPECT_THAT(lines, SizeIs(MistakeList::kMostShown + 1));
+  EXPECT_THAT(lines.back(), HasSubstr("and 800 more mistakes"));
+}
+
+}  // namespace
+}  // namespace tightrope

@@ -1,0 +1,348 @@
+// What a good experiment file becomes: defaults, grids, names, inputs; and that no text at all can break the reader.
+#include "core/experiment/experiment_file.h"
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/artifact/digest.h"
+#include "core/experiment/tiny_dataset.h"
+#include "gmock/gmock.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "gtest/gtest.h"
+#include "tests/status_matchers.h"
+
+namespace tightrope {
+namespace {
+
+using google::protobuf::util::MessageDifferencer;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::UnorderedElementsAre;
+
+class ExperimentFileTest : public testing::Test {
+ protected:
+  ExperimentFile Read(const std::string& text) {
+    absl::StatusOr<ExperimentFile> file = data_.Parse(text);
+    EXPECT_OK(file);
+    return file.ok() ? *std::move(file) : ExperimentFile();
+  }
+
+  template <typename Entries>
+  static std::vector<std::string> Names(const Entries& entries) {
+    std::vector<std::string> names;
+    for (const auto& entry : entries) names.push_back(entry.name());
+    return names;
+  }
+
+  const TinyDatasets data_{50, 20};
+};
+
+constexpr char kHead[] = "name: x\ndataset: mnist\n";
+constexpr char kModel[] = "models: [{architecture: small_cnn}]\n";
+constexpr char kStandard[] = "training: [{method: standard}]\n";
+
+TEST_F(ExperimentFileTest, AbsentKeysGetTheirDefaultsSoThatTheMessageIsExplicit) {
+  const ExperimentFile file =
+      Read(absl::StrCat(kHead, "models: [{architecture: mlp}]\ntraining: [{method: pgd, norm: linf, epsilon: 0.1}]\n",
+                        "attacks: [{method: pgd, norm: l2, epsilon: 2}]\n"));
+  const Experiment& experiment = file.experiment;
+  EXPECT_EQ(experiment.shard_size(), 250u);
+  EXPECT_THAT(experiment.seeds(), ElementsAre(1));
+  EXPECT_EQ(experiment.examples().start(), 0u);
+  EXPECT_EQ(experiment.examples().count(), 20u);
+  EXPECT_THAT(experiment.models(0).architecture().mlp().hidden(), ElementsAre(256, 256));
+  const Training& training = experiment.training(0);
+  EXPECT_EQ(training.epochs(), 10u);
+  EXPECT_EQ(training.batch_size(), 128u);
+  EXPECT_EQ(training.optimizer(), OPTIMIZER_ADAM);
+  EXPECT_EQ(training.learning_rate(), 0.001);
+  EXPECT_EQ(training.schedule(), SCHEDULE_CONSTANT);
+  EXPECT_THAT(training.milestones(), IsEmpty());
+  EXPECT_EQ(training.decay(), 0.1);
+  EXPECT_EQ(training.examples(), 50u);
+  EXPECT_EQ(training.pgd().steps(), 10u);
+  EXPECT_EQ(training.pgd().step_size(), 2.5 * 0.1 / 10);
+  EXPECT_TRUE(training.pgd().random_start());
+  EXPECT_EQ(experiment.attacks(0).pgd().steps(), 20u);
+  EXPECT_EQ(experiment.attacks(0).pgd().restarts(), 1u);
+  EXPECT_EQ(experiment.attacks(0).pgd().step_size(), 2.5 * 2 / 20);
+}
+
+TEST_F(ExperimentFileTest, ListsExpandToTheCrossProductWithTheFirstKeySlowest) {
+  const ExperimentFile file = Read(absl::StrCat(kHead, kModel, R"(training:
+  - method: standard
+  - method: pgd
+    epochs: [3, 4]
+    norm: linf
+    epsilon: [0.1, 0.2]
+    learning_rate: 1e-3
+)"));
+  EXPECT_THAT(Names(file.experiment.training()),
+              ElementsAre("standard", "pgd epochs=3 epsilon=0.1", "pgd epochs=3 epsilon=0.2",
+                          "pgd epochs=4 epsilon=0.1", "pgd epochs=4 epsilon=0.2"));
+  EXPECT_EQ(file.experiment.training(2).epochs(), 3u);
+  EXPECT_EQ(file.experiment.training(2).pgd().epsilon(), 0.2);
+  EXPECT_EQ(file.experiment.training(3).epochs(), 4u);
+  EXPECT_EQ(file.experiment.training(3).pgd().step_size(), 2.5 * 0.1 / 10);
+}
+
+TEST_F(ExperimentFileTest, OrderOfTheFileDecidesNotTheOrderOfTheSchema) {
+  const ExperimentFile file =
+      Read(absl::StrCat(kHead, kModel, "training: [{epochs: [3, 4], batch_size: [8, 16], method: standard}]\n"));
+  EXPECT_THAT(Names(file.experiment.training()),
+              ElementsAre("standard epochs=3 batch_size=8", "standard epochs=3 batch_size=16",
+                          "standard epochs=4 batch_size=8", "standard epochs=4 batch_size=16"));
+}
+
+TEST_F(ExperimentFileTest, ListAtARepeatedKeyIsTheValueAndAListOfListsSweeps) {
+  const ExperimentFile file = Read(absl::StrCat(kHead, kStandard, R"(models:
+  - {name: one, architecture: mlp, hidden: [10, 20]}
+  - {architecture: mlp, hidden: [[], [10], [10, 20]]}
+)"));
+  ASSERT_EQ(file.experiment.models_size(), 4);
+  EXPECT_THAT(file.experiment.models(0).architecture().mlp().hidden(), ElementsAre(10, 20));
+  EXPECT_THAT(file.experiment.models(1).architecture().mlp().hidden(), IsEmpty());
+  EXPECT_THAT(Names(file.experiment.models()),
+              ElementsAre("one", "mlp hidden=[]", "mlp hidden=[10]", "mlp hidden=[10, 20]"));
+}
+
+TEST_F(ExperimentFileTest, KindMayBeWrittenBesideOrInBraces) {
+  const ExperimentFile beside = Read(absl::StrCat(kHead, kStandard, "models: [{architecture: mlp, hidden: [7]}]\n"));
+  const ExperimentFile braces =
+      Read(absl::StrCat(kHead, kStandard, "models: [{architecture: {mlp: {hidden: [7]}}}]\n"));
+  EXPECT_TRUE(MessageDifferencer::Equals(beside.experiment, braces.experiment));
+}
+
+TEST_F(ExperimentFileTest, SweptKindsTakeTheirOwnKeysInBraces) {
+  const ExperimentFile file = Read(absl::StrCat(kHead, R"(models:
+  - architecture: [small_cnn, {mlp: {hidden: [[5], [6]]}}, {torchscript: present.pt}]
+training:
+  - method: [standard, {pgd: {norm: linf, epsilon: [0.1, 8/255]}}]
+    epochs: 2
+)"));
+  EXPECT_THAT(Names(file.experiment.models()), ElementsAre("small_cnn", "mlp hidden=[5]", "mlp hidden=[6]", "present"));
+  EXPECT_THAT(Names(file.experiment.training()), ElementsAre("standard", "pgd epsilon=0.1", "pgd epsilon=8/255"));
+  EXPECT_EQ(file.experiment.training(2).pgd().epsilon(), 8.0 / 255);
+  EXPECT_EQ(file.experiment.training(2).epochs(), 2u);
+}
+
+TEST_F(ExperimentFileTest, GivenNameIsFollowedByAllThatIsSwept) {
+  const ExperimentFile file = Read(absl::StrCat(kHead, R"(models:
+  - {name: net, architecture: [small_cnn, madry_cnn]}
+training:
+  - {name: strong, method: pgd, norm: [linf, l2], epsilon: 0.1}
+)"));
+  EXPECT_THAT(Names(file.experiment.models()), ElementsAre("net architecture=small_cnn", "net architecture=madry_cnn"));
+  EXPECT_THAT(Names(file.experiment.training()), ElementsAre("strong norm=linf", "strong norm=l2"));
+}
+
+TEST_F(ExperimentFileTest, AttackNamesLeaveOutNormAndEpsilonWhichResultsShowBeside) {
+  const ExperimentFile file = Read(absl::StrCat(kHead, kModel, kStandard, R"(attacks:
+  - {method: pgd, norm: [linf, l2], epsilon: [0.1, 0.2], steps: [5, 10]}
+)"));
+  EXPECT_EQ(file.experiment.attacks_size(), 8);
+  EXPECT_EQ(file.experiment.attacks(0).name(), "pgd steps=5");
+  EXPECT_EQ(file.experiment.attacks(7).name(), "pgd steps=10");
+}
+
+TEST_F(ExperimentFileTest, ListOfOneKeepsItsKeyInTheNameSoThatAddingAValueRenamesNothing) {
+  const ExperimentFile file =
+      Read(absl::StrCat(kHead, kModel, "training: [{method: pgd, norm: linf, epsilon: [0.1]}]\n"));
+  EXPECT_THAT(Names(file.experiment.training()), ElementsAre("pgd epsilon=0.1"));
+}
+
+TEST_F(ExperimentFileTest, AliasesRepeatWhatTheyName) {
+  const ExperimentFile file = Read(absl::StrCat(kHead, kModel, R"(training:
+  - {method: pgd, norm: linf, epsilon: &radii [0.1, 0.2]}
+attacks:
+  - {method: pgd, norm: linf, epsilon: *radii}
+)"));
+  EXPECT_EQ(file.experiment.training_size(), 2);
+  EXPECT_EQ(file.experiment.attacks_size(), 2);
+}
+
+TEST_F(ExperimentFileTest, InputsAndUploadsNameTheSameBytes) {
+  const ExperimentFile file = Read(absl::StrCat(
+      kHead, kStandard, "models: [{architecture: small_cnn}, {architecture: {torchscript: present.pt}}]\n"));
+  EXPECT_EQ(file.inputs.test().count(), 20u);
+  EXPECT_EQ(file.inputs.train().count(), 50u);
+  const std::string& model = file.inputs.torchscript_sha256().at("present.pt");
+  std::vector<std::string> uploads;
+  for (const ExperimentFile::Upload& upload : file.uploads) {
+    uploads.push_back(upload.sha256);
+    if (upload.path.empty()) {
+      EXPECT_EQ(upload.sha256, Sha256(upload.bytes));
+    }
+  }
+  EXPECT_THAT(uploads,
+              UnorderedElementsAre(file.inputs.test().images_sha256(), file.inputs.test().labels_sha256(),
+                                   file.inputs.train().images_sha256(), file.inputs.train().labels_sha256(), model));
+  EXPECT_EQ(model, *Sha256OfFile((data_.directory() / "present.pt").string()));
+}
+
+TEST_F(ExperimentFileTest, NothingTrainedNeedsNoTrainingData) {
+  const ExperimentFile file = Read(absl::StrCat(kHead, "models: [{architecture: {torchscript: present.pt}}]\n"));
+  EXPECT_FALSE(file.inputs.has_train());
+  EXPECT_EQ(file.uploads.size(), 3u);
+}
+
+TEST_F(ExperimentFileTest, NegativeZeroIsZeroSoThatItIsTheSameExperiment) {
+  const std::string before = absl::StrCat(kHead, kModel, kStandard, "attacks: [{method: fgsm, norm: linf, epsilon: ");
+  EXPECT_EQ(Read(before + "-0.0}]\n").experiment.SerializeAsString(),
+            Read(before + "0}]\n").experiment.SerializeAsString());
+}
+
+// Messages that a stranger may send.
+
+TEST_F(ExperimentFileTest, WhatTheReaderAcceptsValidates) {
+  const ExperimentFile file = Read(absl::StrCat(kHead, kModel, kStandard));
+  EXPECT_OK(ValidateExperiment(file.experiment, file.inputs));
+}
+
+TEST_F(ExperimentFileTest, EmptyMessageIsRefusedByFieldPath) {
+  EXPECT_THAT(ValidateExperiment({}, {}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("dataset: `dataset` is text"), HasSubstr("models: `models` is empty"),
+                             HasSubstr("inputs.test.images_sha256: not a SHA-256 digest"))));
+}
+
+TEST_F(ExperimentFileTest, MessagesFromTheNetworkObeyTheRulesOfTheFile) {
+  const ExperimentFile good = Read(absl::StrCat(
+      kHead, kModel,
+      "training: [{method: pgd, norm: linf, epsilon: 0.1}]\nattacks: [{method: pgd, norm: l2, epsilon: 1}]\n"));
+  struct Case {
+    std::function<void(Experiment&, Inputs&)> change;
+    std::string told;
+  };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const std::vector<Case> cases = {
+      {[](Experiment& e, Inputs&) { e.set_name("a b"); }, "name: `name` is letters, digits"},
+      {[](Experiment& e, Inputs&) { e.set_shard_size(0); },
+       "shard_size: `shard_size` is a whole number, 1 to 100000; `0` is not"},
+      {[](Experiment& e, Inputs&) { e.add_seeds(1); }, "seeds[1]: seed 1 is given twice; keep one"},
+      {[](Experiment& e, Inputs&) { e.clear_seeds(); }, "seeds: `seeds` is an empty list"},
+      {[](Experiment& e, Inputs&) { e.mutable_examples()->set_start(~uint64_t{0}); }, "`start` is beyond the data"},
+      {[](Experiment& e, Inputs&) { e.mutable_examples()->set_count(~uint64_t{0}); }, "`count` is beyond the data"},
+      {[](Experiment& e, Inputs&) { e.mutable_models(0)->clear_architecture(); },
+       "models[0].architecture: `architecture` is required: one of mlp"},
+      {[](Experiment& e, Inputs&) { e.mutable_training(0)->clear_method(); },
+       "training[0].method: `method` is required: one of standard, pgd"},
+      {[&](Experiment& e, Inputs&) { e.mutable_training(0)->mutable_pgd()->set_epsilon(nan); },
+       "training[0].pgd.epsilon: `epsilon` is a number, 0 or more; `nan` is not"},
+      {[](Experiment& e, Inputs&) { e.mutable_training(0)->mutable_pgd()->set_epsilon(2); },
+       "training[0].pgd.epsilon: `epsilon` of linf is 0 to 1"},
+      {[](Experiment& e, Inputs&) { e.mutable_attacks(0)->set_epsilon(1e300); },
+       "attacks[0].epsilon: `epsilon` of l2 is 0 to 28"},
+      {[](Experiment& e, Inputs&) { e.mutable_attacks(0)->set_norm(static_cast<Norm>(77)); },
+       "attacks[0].norm: `norm` is one of linf, l2; number 77 is not"},
+      {[](Experiment& e, Inputs&) { e.mutable_training(0)->set_momentum(0.5); }, "`momentum` applies to"},
+      {[](Experiment& e, Inputs&) { e.mutable_training(0)->set_examples(51); }, "has 50 examples; 51 is more"},
+      {[](Experiment& e, Inputs&) { e.clear_training(); }, "this model has to be trained"},
+      {[](Experiment& e, Inputs&) { e.mutable_attacks(0)->set_name("a\nb"); }, "a `name` is one line"},
+      {[](Experiment& e, Inputs&) { e.mutable_models(0)->mutable_architecture()->set_torchscript("m.pt"); },
+       "models[0].architecture.torchscript: the inputs have no digest of this file"},
+      {[](Experiment&, Inputs& i) { i.mutable_test()->set_images_sha256("../../etc/passwd"); },
+       "inputs.test.images_sha256: not a SHA-256 digest"},
+      {[](Experiment&, Inputs& i) { i.clear_train(); }, "inputs.train.count: there are no examples"},
+      {[](Experiment&, Inputs& i) { i.mutable_train()->set_channels(3); }, "splits differ in the shape"},
+      {[](Experiment&, Inputs& i) { i.mutable_test()->set_height(~uint32_t{0}); }, "inputs have 1 to"},
+      {[](Experiment&, Inputs& i) { i.mutable_test()->set_classes(1); }, "a classifier has 2 to 65536 classes"},
+      {[](Experiment& e, Inputs&) {
+         for (int n = 0; n < 10'001; ++n) e.add_attacks();
+       },
+       "attacks: `attacks` has more than 10000 entries"},
+  };
+  for (const Case& broken : cases) {
+    SCOPED_TRACE(broken.told);
+    Experiment experiment = good.experiment;
+    Inputs inputs = good.inputs;
+    broken.change(experiment, inputs);
+    EXPECT_THAT(ValidateExperiment(experiment, inputs),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(broken.told)));
+  }
+}
+
+// Ten thousand damaged copies of a file that uses all of the syntax: whatever they say, the reader answers.
+TEST_F(ExperimentFileTest, NoMutationCrashesOrHangsTheReader) {
+  const std::string seed_text = R"(# comment
+name: fuzz
+dataset: mnist
+examples: {start: 0, count: 10}
+seeds: [1, 2]
+models:
+  - architecture: small_cnn
+  - {name: "wide", architecture: mlp, hidden: [[10], [20, 30]]}
+  - architecture: {torchscript: present.pt}
+training:
+  - method: &m standard
+    epochs: 3
+  - method: pgd
+    norm: linf
+    epsilon: &eps [0.1, 8/255]
+    schedule: step
+    milestones: [3, 5]
+    random_start: true
+attacks:
+  - method: pgd
+    norm: [linf, l2]
+    epsilon: *eps
+    steps: [5, 10]
+  - {method: fgsm, norm: linf, epsilon: 0.1}
+shard_size: 5
+)";
+  ASSERT_OK(data_.Parse(seed_text));
+  // Without data on disk most of the time goes to the reader itself, not to digests.
+  const ReadOptions nowhere = {.dataset_search_path = {}};
+  const std::vector<std::string> pieces = {
+      "[",  "]",     "{",    "}",  ":",    ": ",   "- ",   "\n",   "&a ",  "*a",           "*eps",
+      "!!", "\"",    "'",    "#",  "|",    ">",    "%",    "? ",   "---",  "...",          "~",
+      "-1", "1e999", ".inf", "\t", "\xff", "\r\n", "<<: ", "null", "0x10", "\xef\xbb\xbf", "\xf0\x9f\x98\x80"};
+  std::mt19937 random(20'240'607);  // NOLINT: the same mutations in every run
+  const auto below = [&](size_t bound) { return static_cast<size_t>(random()) % bound; };
+  int accepted = 0;
+  for (int round = 0; round < 10'000; ++round) {
+    std::string text = seed_text;
+    const size_t changes = 1 + below(6);
+    for (size_t i = 0; i < changes; ++i) {
+      const size_t at = below(text.size() + 1);
+      const size_t length = std::min(text.size() - at, below(12));
+      switch (below(5)) {
+        case 0:
+          text.erase(at, length);
+          break;
+        case 1:
+          text.insert(at, pieces[below(pieces.size())]);
+          break;
+        case 2:
+          text.insert(at, text.substr(below(text.size() + 1), below(40)));
+          break;
+        case 3:
+          if (at < text.size()) text[at] = static_cast<char>(random());
+          break;
+        default:
+          text.resize(std::max<size_t>(at, 1));
+          break;
+      }
+    }
+    const absl::StatusOr<ExperimentFile> file =
+        round % 10 == 0 ? data_.Parse(text) : ParseExperimentFile(text, "fuzz.yaml", nowhere);
+    if (file.ok()) {
+      ++accepted;
+    } else {
+      ASSERT_EQ(file.status().code(), absl::StatusCode::kInvalidArgument) << text;
+      ASSERT_THAT(std::string(file.status().message()), Not(IsEmpty())) << text;
+    }
+  }
+  EXPECT_GT(accepted, 0);  // the mutations are not all so coarse that only the YAML parser is tested
+}
+
+}  // namespace
+}  // namespace tightrope

@@ -1,0 +1,20 @@
+// The names under which results show models, trainings and attacks.
+#pragma once
+
+#include "core/experiment/schema_reader.h"
+#include "tightrope/v1/experiment.pb.h"
+
+namespace tightrope {
+
+// Fills in the names. A name begins with what the file gives or, without that, with what the entry is: `small_cnn`, the
+// stem of a TorchScript file, `pgd`. The keys that a list expanded follow: `pgd epsilon=0.1`. Not followed by norm and
+// epsilon in attacks, because results show those beside the name, and not by the choice that an ungiven name already
+// says.
+void FillInNames(const ReadMessage& read, Experiment& experiment);
+
+// The field name of the architecture or method: `small_cnn`, `pgd`; "" where none is chosen.
+std::string ArchitectureName(const Architecture& architecture);
+std::string MethodName(const Training& training);
+std::string MethodName(const Attack& attack);
+
+}  // namespace tightrope

@@ -1,0 +1,124 @@
+#include "core/experiment/resolve.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "core/artifact/digest.h"
+#include "core/dataset/dataset.h"
+#include "core/experiment/rules.h"
+
+namespace tightrope {
+namespace {
+
+constexpr double kStepsAcrossTheBall = 2.5;
+
+void AddAt(const ReadMessage& read, const std::string& path, const std::string& message, MistakeList& mistakes) {
+  const Positions::Position position = read.positions.Find(path);
+  mistakes.Add(position.line, position.column, absl::StrReplaceAll(message, {{"\n", "; "}}));
+}
+
+void AddUpload(ExperimentFile::Upload upload, std::vector<ExperimentFile::Upload>& uploads) {
+  const bool known = std::any_of(uploads.begin(), uploads.end(),
+                                 [&](const ExperimentFile::Upload& other) { return other.sha256 == upload.sha256; });
+  if (!known) uploads.push_back(std::move(upload));
+}
+
+void ResolveDatasets(const ReadMessage& read, const ReadOptions& options, ExperimentFile& file, MistakeList& mistakes) {
+  const std::string& name = file.experiment.dataset();
+  if (read.positions.Unreadable("dataset")) return;
+  const std::vector<std::string> known = KnownDatasets();
+  if (std::find(known.begin(), known.end(), name) == known.end()) {
+    AddAt(read, "dataset",
+          absl::StrCat("`dataset` is one of ", absl::StrJoin(known, ", "), "; ", Quoted(name), " is not",
+                       DidYouMean(name, known)),
+          mistakes);
+    return;
+  }
+  const auto& models = file.experiment.models();
+  std::vector<Split> splits = {SPLIT_TEST};
+  if (std::any_of(models.begin(), models.end(), NeedsTraining)) splits.push_back(SPLIT_TRAIN);
+  for (const Split split : splits) {
+    absl::StatusOr<ResolvedSplit> resolved = ResolveDataset(name, split, options.dataset_search_path);
+    if (!resolved.ok()) {
+      AddAt(read, "dataset", std::string(resolved.status().message()), mistakes);
+      continue;
+    }
+    *(split == SPLIT_TEST ? file.inputs.mutable_test() : file.inputs.mutable_train()) = resolved->ref;
+    AddUpload({.sha256 = resolved->ref.images_sha256(), .bytes = std::move(resolved->images), .path = ""},
+              file.uploads);
+    AddUpload({.sha256 = resolved->ref.labels_sha256(), .bytes = std::move(resolved->labels), .path = ""},
+              file.uploads);
+  }
+}
+
+void ResolveTorchScript(const ReadMessage& read, const std::string& path, ExperimentFile& file, MistakeList& mistakes) {
+  const std::filesystem::path directory = std::filesystem::path(path).parent_path();
+  std::set<std::string> missing;
+  for (int i = 0; i < file.experiment.models_size(); ++i) {
+    const Architecture& architecture = file.experiment.models(i).architecture();
+    const std::string field_path = absl::StrCat("models[", i, "].architecture.torchscript");
+    if (!architecture.has_torchscript() || read.positions.Unreadable(field_path)) continue;
+    const std::string& written = architecture.torchscript();
+    if (file.inputs.torchscript_sha256().count(written) > 0) continue;
+    const std::filesystem::path model_file = directory / written;
+    std::error_code error;
+    if (missing.count(written) > 0 || !std::filesystem::is_regular_file(model_file, error)) {
+      missing.insert(written);
+      AddAt(read, field_path,
+            absl::StrCat("there is no TorchScript file ", Quoted(written), "; looked for ", model_file.string(),
+                         " (paths begin at the experiment file)"),
+            mistakes);
+      continue;
+    }
+    const absl::StatusOr<std::string> digest = Sha256OfFile(model_file.string());
+    if (!digest.ok()) {
+      missing.insert(written);
+      AddAt(read, field_path, std::string(digest.status().message()), mistakes);
+      continue;
+    }
+    (*file.inputs.mutable_torchscript_sha256())[written] = *digest;
+    AddUpload({.sha256 = *digest, .bytes = "", .path = model_file.string()}, file.uploads);
+  }
+}
+
+double StepSize(double epsilon, uint32_t steps) { return steps == 0 ? 0 : kStepsAcrossTheBall * epsilon / steps; }
+
+}  // namespace
+
+void ResolveInputs(const ReadMessage& read, const std::string& path, const ReadOptions& options, ExperimentFile& file,
+                   MistakeList& mistakes) {
+  ResolveDatasets(read, options, file, mistakes);
+  ResolveTorchScript(read, path, file, mistakes);
+}
+
+void FillInDerivedValues(const ReadMessage& read, const Inputs& inputs, Experiment& experiment) {
+  ExampleRange& examples = *experiment.mutable_examples();
+  if (!read.positions.Given("examples.count") && examples.start() < inputs.test().count()) {
+    examples.set_count(inputs.test().count() - examples.start());
+  }
+  for (int i = 0; i < experiment.training_size(); ++i) {
+    Training& training = *experiment.mutable_training(i);
+    const std::string path = absl::StrCat("training[", i, "]");
+    if (!read.positions.Given(path + ".examples")) training.set_examples(inputs.train().count());
+    if (training.has_pgd() && !read.positions.Given(path + ".pgd.step_size")) {
+      PgdTraining& pgd = *training.mutable_pgd();
+      pgd.set_step_size(StepSize(pgd.epsilon(), pgd.steps()));
+    }
+  }
+  for (int i = 0; i < experiment.attacks_size(); ++i) {
+    Attack& attack = *experiment.mutable_attacks(i);
+    if (attack.has_pgd() && !read.positions.Given(absl::StrCat("attacks[", i, "].pgd.step_size"))) {
+      attack.mutable_pgd()->set_step_size(StepSize(attack.epsilon(), attack.pgd().steps()));
+    }
+  }
+}
+
+}  // namespace tightrope

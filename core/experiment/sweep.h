@@ -1,0 +1,47 @@
+// Expands one entry of a grid list (an element of `models`, `training` or `attacks`) into one entry for every
+// combination of the values it lists: the cross product in the order of the file, the first key slowest.
+//
+//   method: pgd                     method: pgd, epsilon: 0.1, steps: 10
+//   epsilon: [0.1, 0.2]       →     method: pgd, epsilon: 0.1, steps: 20
+//   steps: [10, 20]                 method: pgd, epsilon: 0.2, steps: 10
+//                                   method: pgd, epsilon: 0.2, steps: 20
+//
+// Only the shape of the text is looked at: values that are wrong pass through, and are reported by the schema reader.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/experiment/schema.h"
+#include "core/experiment/yaml_document.h"
+#include "google/protobuf/descriptor.h"
+
+namespace tightrope {
+
+// One key with one value.
+struct EntryKey {
+  const YamlNode* key = nullptr;
+  const YamlNode* value = nullptr;
+  bool swept = false;  // `value` stood in a list
+
+  // Of a kind written with its member, `method: {pgd: {steps: 5}}`: the member's name, what stands behind it (null for
+  // `method: pgd`), and where that is a mapping, its keys with one value each.
+  const YamlNode* member = nullptr;
+  const YamlNode* member_value = nullptr;
+  std::vector<EntryKey> member_keys;
+};
+
+// One key a value: what an entry of the grid is made of.
+using Entry = std::vector<EntryKey>;
+
+// More entries than this in one list are refused, so that a short file cannot ask for more memory than there is.
+inline constexpr size_t kMaxGridEntries = 10'000;
+
+// All combinations; only the first where there would be more than kMaxGridEntries (`total` tells, saturated).
+// REQUIRES: `mapping` is one.
+std::vector<Entry> ExpandEntry(const YamlNode& mapping, const google::protobuf::Descriptor& message, size_t& total);
+
+// The keys of a mapping that is not part of a grid: lists stay as they are.
+Entry WithoutSweeping(const YamlNode& mapping);
+
+}  // namespace tightrope

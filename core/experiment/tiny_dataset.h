@@ -1,0 +1,72 @@
+// For tests: data sets small enough to write into a temporary directory, so that no test needs an installed one.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <initializer_list>
+#include <string>
+#include <utility>
+
+#include "core/experiment/experiment_file.h"
+#include "gtest/gtest.h"
+
+namespace tightrope {
+
+inline void WriteFile(const std::filesystem::path& path, const std::string& bytes) {
+  std::filesystem::create_directories(path.parent_path());
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+// The head of an IDX file: its magic number and extents, big-endian.
+inline std::string IdxHeader(std::initializer_list<uint32_t> words) {
+  std::string header;
+  for (const uint32_t word : words) {
+    for (const int shift : {24, 16, 8, 0}) header += static_cast<char>((word >> shift) & 0xFF);
+  }
+  return header;
+}
+
+// A directory with the data sets mnist and fashion-mnist (28×28, ten classes) and a file present.pt, for as long as
+// this object lives.
+class TinyDatasets {
+ public:
+  TinyDatasets(uint32_t train_count, uint32_t test_count) {
+    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+    directory_ = std::filesystem::path(testing::TempDir()) /
+                 (std::string("tightrope-") + test->test_suite_name() + "-" + test->name());
+    std::filesystem::remove_all(directory_);
+    for (const char* name : {"mnist", "fashion-mnist"}) {
+      WriteSplit(name, "train", train_count);
+      WriteSplit(name, "t10k", test_count);
+    }
+    WriteFile(directory_ / "present.pt", "not opened by any test");
+  }
+  ~TinyDatasets() { std::filesystem::remove_all(directory_); }
+  TinyDatasets(const TinyDatasets&) = delete;
+  TinyDatasets& operator=(const TinyDatasets&) = delete;
+
+  const std::filesystem::path& directory() const { return directory_; }
+
+  // Parses `text` as DIRECTORY/experiment.yaml.
+  absl::StatusOr<ExperimentFile> Parse(const std::string& text) const {
+    return ParseExperimentFile(text, (directory_ / "experiment.yaml").string(),
+                               {.dataset_search_path = {directory_.string()}});
+  }
+
+ private:
+  void WriteSplit(const std::string& name, const std::string& split, uint32_t count) const {
+    std::string images = IdxHeader({0x803, count, 28, 28});
+    std::string labels = IdxHeader({0x801, count});
+    for (uint32_t i = 0; i < count; ++i) {
+      images.append(28 * 28, static_cast<char>(i % 251));
+      labels += static_cast<char>(i % 10);
+    }
+    WriteFile(directory_ / name / (split + "-images-idx3-ubyte"), images);
+    WriteFile(directory_ / name / (split + "-labels-idx1-ubyte"), labels);
+  }
+
+  std::filesystem::path directory_;
+};
+
+}  // namespace tightrope
