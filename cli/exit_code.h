@@ -15,12 +15,12 @@ enum ExitCode : int {
   kExitInterrupted = 130,  // SIGINT or SIGTERM; everything that was committed is kept
 };
 
-// INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, ALREADY_EXISTS and OUT_OF_RANGE are the user's to mend (2); CANCELLED is
-// an interrupt (130); all else means that something we depend on does not answer as it should (3).
+// INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, ALREADY_EXISTS and OUT_OF_RANGE are the user's to mend (2);
+// CANCELLED is an interrupt (130); all else means that something we depend on does not answer as it should (3).
 ExitCode ExitCodeOf(const absl::Status& status);
 
-// Prints "tightrope: <message>" to standard error and, below it, `hint` where it is not empty. Returns ExitCodeOf(status).
-// An OK status prints nothing.
+// Prints "tightrope: <message>" to standard error and, below it, `hint` where it is not empty. Returns
+// ExitCodeOf(status). An OK status prints nothing.
 ExitCode Report(const absl::Status& status, const std::string& hint = "");
 
 }  // namespace tightrope

@@ -16,14 +16,15 @@ struct TextStyle {
   bool color = false;    // may use ANSI colours
 };
 
-// True where the environment's locale (LC_ALL, else LC_CTYPE, else LANG) names UTF-8. Read from the variables, because a
-// minimal machine lacks the locale's data while its terminal understands UTF-8 well.
+// True where the environment's locale (LC_ALL, else LC_CTYPE, else LANG) names UTF-8. Read from the variables, because
+// a minimal machine lacks the locale's data while its terminal understands UTF-8 well.
 bool LocaleIsUtf8();
 
 // Code points of UTF-8 text; ANSI colour sequences count nothing.
 size_t DisplayWidth(absl::string_view text);
 
-// `text` in at most `width` columns; what is cut is marked by "…" (or "~" in ASCII). REQUIRES: no colour sequences in it.
+// `text` in at most `width` columns; what is cut is marked by "…" (or "~" in ASCII). REQUIRES: no colour sequences in
+// it.
 std::string Clip(absl::string_view text, size_t width, bool unicode);
 
 // Rows of cells, aligned. Columns are two blanks apart; trailing blanks are not printed.

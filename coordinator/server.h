@@ -1,6 +1,6 @@
-// A coordinator: the store, the scheduler and the gRPC services (Coordinator, Artifacts, Experiments, health, reflection) of
-// one data directory. `tightrope coordinator` runs one; `tightrope run`, and every command given --dir while no coordinator
-// is running there, hold one in their own process on a loopback port.
+// A coordinator: the store, the scheduler and the gRPC services (Coordinator, Artifacts, Experiments, health,
+// reflection) of one data directory. `tightrope coordinator` runs one; `tightrope run`, and every command given --dir
+// while no coordinator is running there, hold one in their own process on a loopback port.
 #pragma once
 
 #include <memory>
@@ -12,15 +12,15 @@
 namespace tightrope {
 
 struct CoordinatorOptions {
-  std::string directory;                    // --dir
-  std::string listen = "127.0.0.1:0";       // port 0: any free one
-  bool insecure = false;                    // needed to listen on anything but loopback
+  std::string directory;               // --dir
+  std::string listen = "127.0.0.1:0";  // port 0: any free one
+  bool insecure = false;               // needed to listen on anything but loopback
   // Go on with every unfinished experiment in the store. Without it only experiments submitted to this process run.
   bool resume_experiments = true;
   absl::Duration lease = absl::Seconds(30);
-  absl::Duration poll = absl::Seconds(8);   // longest hold of a Sync
-  int max_failures = 2;                     // failures of the work itself that are tried again
-  int max_losses = 8;                       // lost workers that are tried again
+  absl::Duration poll = absl::Seconds(8);  // longest hold of a Sync
+  int max_failures = 2;                    // failures of the work itself that are tried again
+  int max_losses = 8;                      // lost workers that are tried again
 };
 
 class CoordinatorServer {

@@ -1,21 +1,23 @@
-// Counter-based random draws (Philox4x32-10; Salmon et al., SC 2011): a draw is a function of its coordinates alone, so it does
-// not depend on batch size, shard, worker or order, nor on the LibTorch version or device.
+// Counter-based random draws (Philox4x32-10; Salmon et al., SC 2011): a draw is a function of its coordinates alone, so
+// it does not depend on batch size, shard, worker or order, nor on the LibTorch version or device.
 #pragma once
 
 #include <cstdint>
-#include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace tightrope {
 
+// Immutable, so safe to share between threads.
 class RandomStream {
  public:
   // Keyed by the first 64 bits of SHA-256("<seed>/<job digest>/<purpose>").
   RandomStream(uint64_t seed, absl::string_view job_digest, absl::string_view purpose);
 
-  // Where a draw stands: element i of the draw at (example, restart, step).
+  // Where a draw stands: element i of the draw at (example, restart, step). Element i is the same however many are
+  // drawn.
   struct At {
     uint32_t example = 0;
     uint32_t restart = 0;

@@ -4,18 +4,58 @@
 #include <torch/script.h>
 #include <torch/torch.h>
 
+#include <exception>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
 namespace tightrope {
 
-// One thread an executor: LibTorch's intra-op and inter-op pools and the BLAS library's own (the pthread build of OpenBLAS does
-// not obey at::set_num_threads). Call once, before the first tensor operation of the process.
+// One thread an executor: LibTorch's intra-op and inter-op pools and the BLAS library's own (the pthread build of
+// OpenBLAS does not obey at::set_num_threads). Call before the first tensor operation of the process, and again at the
+// start of every thread that computes: OpenMP keeps its number of threads per thread.
 void UseOneThreadPerExecutor();
 
 // How many threads the BLAS library would use for one product; 0 where it cannot be asked.
 int BlasThreads();
 
+// Equal inputs give equal bits on one kind of device: no TF32, no cuDNN auto-tuning, deterministic kernels where there
+// is a choice. Process-wide, cheap, may be called again; loading and training do it.
+void UseReproducibleArithmetic();
+
 // "1.13.1", and what it was built with.
 std::string LibTorchVersion();
 
-// Devices for `--devices`: "auto" (every GPU, else `cores` × cpu), or a comma-separated list of cpu, cuda:N.
-// Errors: INVALID_ARGUMENT, saying what this machine has.
+// Devices for `--devices`: "auto" (every GPU, else `cores` × cpu), or a comma-separated list of cpu (`cores` × cpu) and
+// cuda:N. One entry an executor. Errors: INVALID_ARGUMENT, saying what this machine has.
+absl::StatusOr<std::vector<torch::Device>> ParseDevices(const std::string& flag, int cores);
+
+// What LibTorch threw, without its stack trace: RESOURCE_EXHAUSTED where memory ran out, else INVALID_ARGUMENT, because
+// what makes our calls throw is a model or a shape that the user gave. The message starts with `doing`.
+absl::Status StatusFromException(const std::string& doing, const std::exception& thrown);
+
+// Runs `work`, which returns absl::Status or absl::StatusOr, so that no exception of LibTorch's leaves our interfaces.
+template <typename Work>
+std::invoke_result_t<Work> WithoutExceptions(const std::string& doing, Work&& work) {
+  try {
+    return std::forward<Work>(work)();
+  } catch (const std::exception& thrown) {  // c10::Error is one
+    return StatusFromException(doing, thrown);
+  }
+}
+
+// While it lives, TorchScript of this thread is run as it is written. The profiling executor rewrites a graph after its
+// first runs, so that results would depend on what ran before.
+class UnoptimizedTorchScript {
+ public:
+  UnoptimizedTorchScript() : guard_(false) {}
+
+ private:
+  torch::jit::GraphOptimizerEnabledGuard guard_;
+};
+
 }  // namespace tightrope

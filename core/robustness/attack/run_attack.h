@@ -1,5 +1,5 @@
-// Runs an attack or a clean evaluation on a range of examples: what every attack shares (batches, the active set, verdicts from
-// the stored example, counting passes), so that an attack's own file is only its algorithm.
+// Runs an attack or a clean evaluation on a range of examples: what every attack shares (batches, the active set,
+// verdicts from the stored example, counting passes), so that an attack's own file is only its algorithm.
 #pragma once
 
 #include <functional>
@@ -31,12 +31,13 @@ struct AttackOutcome {
   Witnesses witnesses;                 // row r belongs to the record with witness_row == r
 };
 
-// `range` is in examples of `data`. Errors: INVALID_ARGUMENT (a model that does not fit the data, non-finite logits on clean
-// examples: names the first), CANCELLED.
+// `range` is in examples of `data`. Errors: INVALID_ARGUMENT (a model that does not fit the data, non-finite logits on
+// clean examples: names the first), CANCELLED.
 absl::StatusOr<AttackOutcome> RunAttack(const AttackJob& job, const std::string& job_digest, const Shard& range,
-                                        const Dataset& data, Classifier& classifier, const EvaluationCallback& progress);
+                                        const Dataset& data, Classifier& classifier,
+                                        const EvaluationCallback& progress);
 
-absl::StatusOr<std::vector<ExampleRecord>> RunEvaluation(const Shard& range, const Dataset& data, Classifier& classifier,
-                                                         const EvaluationCallback& progress);
+absl::StatusOr<std::vector<ExampleRecord>> RunEvaluation(const Shard& range, const Dataset& data,
+                                                         Classifier& classifier, const EvaluationCallback& progress);
 
 }  // namespace tightrope

@@ -13,24 +13,27 @@
 
 namespace tightrope {
 
+using namespace v1;
+
 // A classifier in evaluation mode whose parameters need no gradient. Not thread-safe; one an executor.
 class Classifier {
  public:
   virtual ~Classifier() = default;
 
-  // `inputs`: N×C×H×W float32 in [0, 1] on the classifier's device. Returns N×classes float32 logits; differentiable with
-  // respect to `inputs` when that requires a gradient. Throws c10::Error where the shapes do not fit the model.
+  // `inputs`: N×C×H×W float32 in [0, 1] on the classifier's device. Returns N×classes float32 logits; differentiable
+  // with respect to `inputs` when that requires a gradient. Throws c10::Error where the shapes do not fit the model.
   virtual torch::Tensor Logits(const torch::Tensor& inputs) = 0;
 
   virtual torch::Device device() const = 0;
 };
 
-// Loads a trained model of one of our architectures. Errors: INVALID_ARGUMENT (tensors missing, unknown or of another shape).
+// Loads a trained model of one of our architectures. Errors: INVALID_ARGUMENT (tensors missing, unknown or of another
+// shape).
 absl::StatusOr<std::unique_ptr<Classifier>> LoadTrained(const Architecture& architecture, const DatasetRef& data,
                                                         const SafeTensors& weights, torch::Device device);
 
-// Loads a TorchScript file and tries it on one zero input of the data set's shape. Errors: INVALID_ARGUMENT (not TorchScript,
-// does not take N×C×H×W, does not give N×classes finite-typed logits), with what was seen.
+// Loads a TorchScript file and tries it on one zero input of the data set's shape. Errors: INVALID_ARGUMENT (not
+// TorchScript, does not take N×C×H×W, does not give N×classes finite-typed logits), with what was seen.
 absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& path, const DatasetRef& data,
                                                             torch::Device device);
 

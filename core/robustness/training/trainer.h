@@ -14,8 +14,10 @@
 
 namespace tightrope {
 
+using namespace v1;
+
 struct TrainProgress {
-  double fraction = 0;        // of all steps
+  double fraction = 0;  // of all steps
   uint64_t examples_done = 0;
 };
 
@@ -32,10 +34,12 @@ struct TrainedModel {
   std::vector<EpochMetrics> epochs;  // all of them, resumed ones included
 };
 
-// Deterministic on one kind of device: equal arguments give equal bytes, resumed from `checkpoint` (null: from the start) or not.
-// Draws are keyed by (job.seed, job_digest). Errors: INVALID_ARGUMENT (a checkpoint that does not fit), CANCELLED,
-// FAILED_PRECONDITION (the loss became NaN or infinite: says in which epoch and suggests a lower learning rate).
+// Deterministic on one kind of device: equal arguments give equal bytes, resumed from `checkpoint` (null: from the
+// start) or not. Draws are keyed by (job.seed, job_digest). Errors: INVALID_ARGUMENT (a checkpoint that does not fit),
+// CANCELLED, FAILED_PRECONDITION (the loss became NaN or infinite: says in which epoch and suggests a lower learning
+// rate).
 absl::StatusOr<TrainedModel> Train(const TrainJob& job, const std::string& job_digest, const Dataset& data,
-                                   const SafeTensors* checkpoint, torch::Device device, const TrainCallbacks& callbacks);
+                                   const SafeTensors* checkpoint, torch::Device device,
+                                   const TrainCallbacks& callbacks);
 
 }  // namespace tightrope

@@ -1,0 +1,186 @@
+// tightrope export: what lies behind the figures: records of examples, metrics of training, models and witnesses.
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "cli/artifact_names.h"
+#include "cli/command.h"
+#include "cli/examples_format.h"
+#include "cli/exit_code.h"
+#include "cli/interrupt.h"
+#include "cli/number_format.h"
+#include "cli/record_writer.h"
+#include "cli/session.h"
+#include "core/artifact/digest.h"
+#include "core/status_macros.h"
+
+namespace tightrope {
+namespace {
+
+struct ExportOptions {
+  std::string experiment;
+  Target target;
+  std::string what;
+  std::string format = "csv";
+  std::string output;  // empty: standard output; a directory of that name for artifacts
+};
+
+RecordFormat FormatOf(const ExportOptions& options) {
+  return options.format == "json" ? RecordFormat::kJson : RecordFormat::kCsv;
+}
+
+absl::Status ExportExamples(Client& client, const ExportOptions& options, std::ostream& out) {
+  RecordWriter writer(out, FormatOf(options), ExampleColumns());
+  ExampleRows rows(writer);
+  ABSL_RETURN_IF_ERROR(client.ExportExamples(options.experiment, [&](const v1::ExportedExamples& job) {
+    rows.Add(job);
+    return CheckInterrupted();
+  }));
+  rows.Finish();
+  writer.Finish();
+  return absl::OkStatus();
+}
+
+absl::Status ExportMetrics(Client& client, const ExportOptions& options, std::ostream& out) {
+  RecordWriter writer(out, FormatOf(options),
+                      {"experiment", "model", "training", "seed", "epoch", "loss", "accuracy", "learning_rate",
+                       "epsilon", "job_digest"});
+  std::set<std::string> written;  // a model that several cells share was trained once
+  ABSL_RETURN_IF_ERROR(client.ExportEpochs(options.experiment, [&](const v1::ExportEpochsResponse& response) {
+    const v1::Cell& cell = response.cell();
+    const std::string& digest = cell.train_job_digest().empty() ? cell.job_digest() : cell.train_job_digest();
+    for (const v1::EpochMetrics& epoch : response.epochs()) {
+      if (!written
+               .insert(absl::StrCat(response.experiment(), "\n", cell.model(), "\n", cell.training(), "\n", digest,
+                                    "\n", epoch.epoch()))
+               .second) {
+        continue;
+      }
+      writer.Write({response.experiment(), cell.model(), TextOrNull(cell.training()), cell.seed(), epoch.epoch(),
+                    epoch.loss(), epoch.accuracy(), epoch.learning_rate(), epoch.epsilon(), digest});
+    }
+    return CheckInterrupted();
+  }));
+  writer.Finish();
+  return absl::OkStatus();
+}
+
+absl::Status ExportArtifacts(Client& client, const ExportOptions& options) {
+  namespace fs = std::filesystem;
+  const fs::path directory = options.output.empty()
+                                 ? (options.experiment.empty() ? "artifacts" : options.experiment + "-artifacts")
+                                 : options.output;
+  std::vector<v1::ExportArtifactsResponse> artifacts;
+  ABSL_RETURN_IF_ERROR(client.ExportArtifacts(options.experiment, [&](const v1::ExportArtifactsResponse& artifact) {
+    artifacts.push_back(artifact);
+    return CheckInterrupted();
+  }));
+
+  // Which norm and radius an attack's job is for, as the results say it.
+  ABSL_ASSIGN_OR_RETURN(const std::vector<v1::MetricRow> rows, client.Results(options.experiment));
+  std::map<std::string, const v1::MetricRow*> attacked;
+  for (const v1::MetricRow& row : rows) {
+    if (!row.job_digest().empty() && row.has_epsilon()) attacked.emplace(row.job_digest(), &row);
+  }
+
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("cannot create the directory ", directory.string(), ": ", error.message()));
+  }
+  const std::string index_path = (directory / (options.format == "json" ? "index.json" : "index.csv")).string();
+  std::ofstream index(index_path, std::ios::trunc);
+  if (!index) return absl::PermissionDeniedError(absl::StrCat("cannot write the file ", index_path));
+  RecordWriter writer(index, FormatOf(options),
+                      {"file", "role", "experiment", "model", "training", "seed", "attack", "norm", "epsilon", "shard",
+                       "sha256", "size", "job_digest"});
+  std::map<std::string, std::string> files;  // name → digest
+  uint64_t bytes = 0;
+  for (const v1::ExportArtifactsResponse& artifact : artifacts) {
+    ABSL_RETURN_IF_ERROR(CheckInterrupted());
+    const v1::Cell& cell = artifact.cell();
+    const std::string& sha256 = artifact.artifact().sha256();
+    const auto row = attacked.find(cell.job_digest());
+    const std::string norm = row == attacked.end() ? "" : row->second->norm();
+    const RecordValue epsilon = row == attacked.end() ? RecordValue() : RecordValue(row->second->epsilon());
+    const std::string threat_model = norm.empty() ? "" : absl::StrCat(norm, "-", Shortest(row->second->epsilon()));
+    std::string file = ArtifactFileName(artifact, threat_model, /*with_experiment=*/options.experiment.empty());
+    // Names that differ only in characters that file names do without.
+    if (const auto [same, is_new] = files.emplace(file, sha256); !is_new && same->second != sha256) {
+      file = absl::StrCat(sha256.substr(0, 12), "-", fs::path(file).filename().string());
+      files.emplace(file, sha256);
+    }
+    const fs::path path = directory / file;
+    fs::create_directories(path.parent_path(), error);
+    const absl::StatusOr<std::string> present = Sha256OfFile(path.string());
+    if (!present.ok() || *present != sha256) {
+      ABSL_RETURN_IF_ERROR(client.Download(sha256, path.string()));
+    }
+    bytes += artifact.artifact().size();
+    writer.Write({file, artifact.artifact().role(), artifact.experiment(), cell.model(), TextOrNull(cell.training()),
+                  cell.seed(), TextOrNull(cell.attack()), TextOrNull(norm), epsilon, artifact.shard(), sha256,
+                  artifact.artifact().size(), TextOrNull(cell.job_digest())});
+  }
+  writer.Finish();
+  if (!index.flush()) return absl::ResourceExhaustedError(absl::StrCat("cannot write the file ", index_path));
+  std::cerr << files.size() << " files, " << Rounded(static_cast<double>(bytes)) << "B, in " << directory.string()
+            << "; their digests are in " << index_path << "\n";
+  return absl::OkStatus();
+}
+
+// To the file that was asked for (whole or not at all), or to standard output.
+absl::Status ExportTable(Client& client, const ExportOptions& options) {
+  const auto write = options.what == "examples" ? ExportExamples : ExportMetrics;
+  if (options.output.empty() || options.output == "-") return write(client, options, std::cout);
+  const std::string partial = options.output + ".partial";
+  std::ofstream file(partial, std::ios::binary | std::ios::trunc);
+  if (!file) return absl::PermissionDeniedError(absl::StrCat("cannot write the file ", partial));
+  absl::Status status = write(client, options, file);
+  file.close();
+  if (status.ok() && !file) status = absl::ResourceExhaustedError(absl::StrCat("cannot write the file ", partial));
+  std::error_code error;
+  if (status.ok()) {
+    std::filesystem::rename(partial, options.output, error);
+    if (error) status = absl::PermissionDeniedError(absl::StrCat("cannot write the file ", options.output));
+  }
+  if (!status.ok()) std::filesystem::remove(partial, error);
+  return status;
+}
+
+int Export(const ExportOptions& options) {
+  // Not tried again when the coordinator goes away: rows may have been printed.
+  const absl::StatusOr<std::unique_ptr<Session>> session = Session::Open(options.target);
+  if (!session.ok()) return Report(session.status());
+  Client& client = (*session)->client();
+  return Report(options.what == "artifacts" ? ExportArtifacts(client, options) : ExportTable(client, options));
+}
+
+}  // namespace
+
+Action DefineExport(CLI::App& app) {
+  const auto options = std::make_shared<ExportOptions>();
+  app.add_option("EXPERIMENT", options->experiment, "Name of an experiment; all where it is left out");
+  AddTargetOptions(app, options->target);
+  app.add_option("--what", options->what,
+                 "examples: a row per model, threat model and example; metrics: a row per epoch of training; "
+                 "artifacts: weights and witnesses as files, with an index")
+      ->check(CLI::IsMember({"examples", "metrics", "artifacts"}))
+      ->required();
+  app.add_option("--format", options->format, "csv or json")
+      ->check(CLI::IsMember({"csv", "json"}))
+      ->capture_default_str();
+  app.add_option("-o,--output", options->output,
+                 "File to write (default: standard output); for artifacts a directory (default: EXPERIMENT-artifacts)")
+      ->type_name("PATH");
+  return [options] { return Export(*options); };
+}
+
+}  // namespace tightrope

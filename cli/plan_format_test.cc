@@ -1,0 +1,117 @@
+#include "cli/plan_format.h"
+
+#include <sstream>
+
+#include "core/plan/plan.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+namespace tightrope {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+v1::DatasetRef Split(v1::Split split, uint64_t count) {
+  v1::DatasetRef ref;
+  ref.set_name("mnist");
+  ref.set_split(split);
+  ref.set_images_sha256(std::string(64, split == v1::SPLIT_TRAIN ? 'a' : 'b'));
+  ref.set_labels_sha256(std::string(64, 'c'));
+  ref.set_count(count);
+  ref.set_channels(1);
+  ref.set_height(28);
+  ref.set_width(28);
+  ref.set_classes(10);
+  return ref;
+}
+
+class PlanFormatTest : public ::testing::Test {
+ protected:
+  PlanFormatTest() {
+    *inputs_.mutable_train() = Split(v1::SPLIT_TRAIN, 60000);
+    *inputs_.mutable_test() = Split(v1::SPLIT_TEST, 10000);
+    experiment_.set_name("quick");
+    experiment_.set_dataset("mnist");
+    experiment_.mutable_examples()->set_count(500);
+    experiment_.add_seeds(1);
+    experiment_.set_shard_size(250);
+    v1::Model& model = *experiment_.add_models();
+    model.set_name("small_cnn");
+    model.mutable_architecture()->mutable_small_cnn();
+    v1::Training& training = *experiment_.add_training();
+    training.set_name("pgd");
+    training.mutable_pgd()->set_steps(7);
+    training.set_epochs(2);
+    for (const double epsilon : {0.1, 0.3}) {
+      v1::Attack& attack = *experiment_.add_attacks();
+      attack.set_name("pgd");
+      attack.set_norm(v1::NORM_LINF);
+      attack.set_epsilon(epsilon);
+      attack.mutable_pgd()->set_steps(20);
+      attack.mutable_pgd()->set_restarts(3);
+    }
+    plan_ = MakePlan(experiment_, inputs_);
+  }
+  PlanReport Report() const {
+    return {.experiment = experiment_, .inputs = inputs_, .plan = plan_, .store_asked = false, .committed = {}};
+  }
+
+  v1::Experiment experiment_;
+  v1::Inputs inputs_;
+  v1::Plan plan_;
+};
+
+TEST_F(PlanFormatTest, WorkIsCountedInPassesOfOneExample) {
+  ASSERT_EQ(plan_.jobs_size(), 4);
+  EXPECT_EQ(EstimateWork(plan_.jobs(0)).forward_passes, 60000.0 * 2 * 8);
+  EXPECT_EQ(EstimateWork(plan_.jobs(0)).backward_passes, 60000.0 * 2 * 8);
+  EXPECT_EQ(EstimateWork(plan_.jobs(1)).forward_passes, 500);
+  EXPECT_EQ(EstimateWork(plan_.jobs(1)).backward_passes, 0);
+  EXPECT_EQ(EstimateWork(plan_.jobs(2)).forward_passes, 500.0 * (1 + 3 * 21));
+  EXPECT_EQ(EstimateWork(plan_.jobs(2)).backward_passes, 500.0 * 3 * 20);
+}
+
+TEST_F(PlanFormatTest, TrainingOnFewExamplesCountsThoseOnly) {
+  experiment_.mutable_training(0)->set_examples(1000);
+  plan_ = MakePlan(experiment_, inputs_);
+  EXPECT_EQ(ExamplesOf(plan_.jobs(0)), 1000u);
+}
+
+TEST_F(PlanFormatTest, TableHasTheGridALineAJobAndTheTotals) {
+  const std::string table = PlanTable(Report(), {.width = 100, .unicode = false, .color = false});
+  EXPECT_THAT(table,
+              AllOf(HasSubstr("quick on mnist: 60,000 training images of 1x28x28, 10,000 test images of 1x28x28\n"),
+                    HasSubstr("attacks    pgd linf 0.1 0.3\n"), HasSubstr("examples   test 0 to 500\n"),
+                    HasSubstr(plan_.jobs(0).digest().substr(0, 12) + "  train small_cnn / pgd, seed 1"),
+                    HasSubstr("attack small_cnn / pgd, seed 1, pgd linf 0.3"),
+                    HasSubstr("4 jobs in 7 shards\nat most 1.02 M forward and 1.02 M backward passes"),
+                    Not(HasSubstr("cached"))));
+}
+
+TEST_F(PlanFormatTest, CachedJobsAreMarkedAndNotCountedAsWork) {
+  PlanReport report = Report();
+  report.store_asked = true;
+  report.committed = {plan_.jobs(0).digest()};
+  EXPECT_THAT(PlanTable(report, {}),
+              AllOf(HasSubstr("  cached\n"), HasSubstr("4 jobs in 7 shards; 1 job (1 shard) cached\n"),
+                    HasSubstr("at most 64.5 k forward and 60.0 k backward")));
+  for (const v1::Job& job : plan_.jobs()) report.committed.insert(job.digest());
+  EXPECT_THAT(PlanTable(report, {}), HasSubstr("nothing is left to do\n"));
+}
+
+TEST_F(PlanFormatTest, JsonHasWholeDigestsAndWhoNeedsWhom) {
+  std::ostringstream out;
+  WritePlanJson(Report(), out);
+  const nlohmann::json json = nlohmann::json::parse(out.str());
+  EXPECT_EQ(json["jobs"].size(), 4u);
+  EXPECT_EQ(json["jobs"][0]["digest"], plan_.jobs(0).digest());
+  EXPECT_EQ(json["jobs"][1]["depends_on"][0], plan_.jobs(0).digest());
+  EXPECT_EQ(json["cells"].size(), 4u);
+  EXPECT_EQ(json["totals"]["shards"], 7);
+}
+
+}  // namespace
+}  // namespace tightrope

@@ -1,0 +1,71 @@
+#include "cli/progress_display.h"
+
+#include <unistd.h>
+
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "cli/interrupt.h"
+#include "core/status_macros.h"
+
+namespace tightrope {
+namespace {
+
+constexpr absl::Duration kTick = absl::Milliseconds(200);
+
+}  // namespace
+
+ProgressDisplay::ProgressDisplay(std::function<absl::Time()> now) : now_(std::move(now)), terminal_(STDERR_FILENO) {}
+
+void ProgressDisplay::Update(const v1::StatusResponse& status) {
+  history_.Add(status, now_());
+  Show();
+}
+
+void ProgressDisplay::Refresh() {
+  if (history_.empty()) return;
+  history_.Add(v1::StatusResponse(history_.latest()), now_());
+  Show();
+}
+
+void ProgressDisplay::Show() {
+  if (terminal_.live()) {
+    terminal_.Draw(RenderProgress(history_, terminal_.Style()));
+  } else if (const std::optional<std::string> line = log_.Next(history_, now_())) {
+    std::cerr << *line << std::endl;
+  }
+}
+
+void ProgressDisplay::Say(const std::string& line) {
+  terminal_.Clear();
+  std::cerr << line << std::endl;
+  if (!history_.empty() && terminal_.live()) Show();
+}
+
+void ProgressDisplay::Close() { terminal_.Clear(); }
+
+absl::StatusOr<v1::ExperimentStatus> Follow(Client& client, const std::string& experiment, ProgressDisplay& display,
+                                            const std::function<absl::Status(const v1::StatusResponse&)>& tick) {
+  const std::unique_ptr<StatusFeed> feed = client.Watch(experiment, kTick);
+  v1::StatusResponse newest;
+  while (true) {
+    ABSL_RETURN_IF_ERROR(CheckInterrupted());
+    absl::StatusOr<v1::StatusResponse> status = feed->Next(kTick);
+    if (status.ok() && status->experiments_size() == 1) {
+      newest = *std::move(status);
+      display.Update(newest);
+      if (newest.experiments(0).finished()) return newest.experiments(0);
+    } else if (absl::IsDeadlineExceeded(status.status())) {
+      display.Refresh();
+    } else if (!status.ok() && !absl::IsOutOfRange(status.status())) {
+      return status.status();
+    } else {
+      return absl::UnavailableError("the coordinator stopped before the experiment was finished");
+    }
+    ABSL_RETURN_IF_ERROR(tick(newest));
+  }
+}
+
+}  // namespace tightrope

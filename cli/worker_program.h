@@ -1,0 +1,18 @@
+// The program that computes, and command lines that are shown to the user.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace tightrope {
+
+// Path of the `tightrope-worker` that belongs to the running binary: the one beside it.
+// Errors: UNAVAILABLE (it is not there, or may not be executed).
+absl::StatusOr<std::string> FindWorkerProgram();
+
+// `words` as one line for a shell, quoted where they have to be.
+std::string ShellLine(const std::vector<std::string>& words);
+
+}  // namespace tightrope

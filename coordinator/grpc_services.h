@@ -1,0 +1,23 @@
+// The three gRPC services: conversion only. Calls that wait are callback reactors, so that a held Sync costs no thread;
+// what touches a disk runs on the pool.
+#pragma once
+
+#include <memory>
+
+#include "coordinator/blocking_pool.h"
+#include "coordinator/service.h"
+#include "coordinator/store/result_store.h"
+#include "core/artifact/blob_store.h"
+
+namespace grpc {
+class Service;
+}  // namespace grpc
+
+namespace tightrope {
+
+// All arguments must outlive the gRPC server that the service is added to.
+std::unique_ptr<grpc::Service> MakeCoordinatorRpc(CoordinatorService* service);
+std::unique_ptr<grpc::Service> MakeArtifactsRpc(const BlobStore* blobs, BlockingPool* pool);
+std::unique_ptr<grpc::Service> MakeExperimentsRpc(CoordinatorService* service, ResultStore* store, BlockingPool* pool);
+
+}  // namespace tightrope

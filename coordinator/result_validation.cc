@@ -1,0 +1,161 @@
+#include "coordinator/result_validation.h"
+
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "core/status_macros.h"
+
+namespace tightrope {
+namespace {
+
+template <typename... Parts>
+absl::Status Wrong(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat("the result is not what the shard asked for: ", parts...));
+}
+
+absl::Status CheckArtifact(const v1::Artifact& artifact, const BlobStore& blobs) {
+  const absl::StatusOr<std::string> path = blobs.Path(artifact.sha256());
+  if (!path.ok()) return Wrong("an artifact is not in the store: ", artifact.role(), ": ", path.status().message());
+  std::error_code error;
+  const uint64_t size = std::filesystem::file_size(*path, error);
+  if (error || size != artifact.size()) {
+    return Wrong("an artifact has another size: ", artifact.role(), " ", artifact.sha256(), " said ", artifact.size(),
+                 ", found ", error ? error.message() : absl::StrCat(size));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckEpoch(const v1::EpochMetrics& epoch) {
+  for (const double value : {epoch.loss(), epoch.accuracy(), epoch.learning_rate(), epoch.epsilon()}) {
+    if (!std::isfinite(value)) return Wrong("a metric is not finite: epoch ", epoch.epoch());
+  }
+  if (epoch.accuracy() < 0 || epoch.accuracy() > 1) {
+    return Wrong("an accuracy is not a share: epoch ", epoch.epoch(), ", ", epoch.accuracy());
+  }
+  return absl::OkStatus();
+}
+
+// Distances are recomputed in float32 from stored examples, so that they may exceed the radius by rounding.
+double LargestDistance(const v1::Attack& attack) { return attack.epsilon() * (1 + 1e-5) + 1e-6; }
+
+absl::Status CheckWitness(const v1::ExampleRecord& record, const v1::Attack& attack) {
+  if (!std::isfinite(record.distance()) || record.distance() < 0) {
+    return Wrong("a distance is negative or not finite: example ", record.index(), ", ", record.distance());
+  }
+  if (record.distance() > LargestDistance(attack)) {
+    return Wrong("a witness lies outside the ball: example ", record.index(), ", distance ", record.distance(),
+                 ", epsilon ", attack.epsilon());
+  }
+  switch (record.verdict()) {
+    case v1::VERDICT_BROKEN:
+      if (record.adversarial_prediction() == record.label()) {
+        return Wrong("a broken example is classified correctly: example ", record.index());
+      }
+      return absl::OkStatus();
+    case v1::VERDICT_UNDECIDED:
+      if (record.witness_row() != -1) return Wrong("an undecided example has a witness: example ", record.index());
+      return absl::OkStatus();
+    default:
+      return Wrong("an attack has given a verdict that it cannot give: example ", record.index(), ", ",
+                   record.verdict());
+  }
+}
+
+absl::Status CheckRecords(const v1::DatasetRef& data, const v1::Attack* attack, const v1::Shard& range,
+                          const v1::ShardResult& result) {
+  if (static_cast<uint64_t>(result.records_size()) != range.end() - range.begin()) {
+    return Wrong("the number of records differs: wanted ", range.end() - range.begin(), ", got ",
+                 result.records_size());
+  }
+  const auto classes = static_cast<int64_t>(data.classes());
+  bool witnesses = false;
+  for (int i = 0; i < result.records_size(); ++i) {
+    const v1::ExampleRecord& record = result.records(i);
+    const uint64_t index = range.begin() + static_cast<uint64_t>(i);
+    if (record.index() != index)
+      return Wrong("a record is of another example: wanted ", index, ", got ", record.index());
+    if (record.label() < 0 || record.label() >= classes) {
+      return Wrong("a label is out of range: example ", index, ", ", record.label());
+    }
+    if (record.clean_prediction() < -1 || record.clean_prediction() >= classes ||
+        record.adversarial_prediction() < -1 || record.adversarial_prediction() >= classes) {
+      return Wrong("a prediction is out of range: example ", index);
+    }
+    if (record.witness_row() < -1) return Wrong("a witness row is negative: example ", index);
+    witnesses = witnesses || record.witness_row() >= 0;
+    if (attack != nullptr) {
+      ABSL_RETURN_IF_ERROR(CheckWitness(record, *attack));
+    } else if (record.verdict() != v1::VERDICT_UNSPECIFIED || record.distance() != 0) {
+      return Wrong("a clean evaluation has given a verdict: example ", index);
+    }
+  }
+  for (const v1::Artifact& artifact : result.artifacts()) {
+    if (attack == nullptr || artifact.role() != "witnesses") {
+      return Wrong("an artifact was not asked for: ", artifact.role());
+    }
+  }
+  if (result.artifacts_size() > 1) return Wrong("more than one witness artifact");
+  if (witnesses && result.artifacts().empty()) return Wrong("the witnesses are missing");
+  if (!result.epochs().empty()) return Wrong("training metrics of something that is no training");
+  return absl::OkStatus();
+}
+
+absl::Status CheckTraining(const v1::TrainJob& train, const v1::ShardResult& result) {
+  if (!result.records().empty()) return Wrong("a training has no examples");
+  if (static_cast<uint32_t>(result.epochs_size()) != train.training().epochs()) {
+    return Wrong("the number of epochs differs: wanted ", train.training().epochs(), ", got ", result.epochs_size());
+  }
+  for (int i = 0; i < result.epochs_size(); ++i) {
+    if (result.epochs(i).epoch() != static_cast<uint32_t>(i)) return Wrong("the epochs are not in order: ", i);
+    ABSL_RETURN_IF_ERROR(CheckEpoch(result.epochs(i)));
+  }
+  if (result.artifacts_size() != 1 || result.artifacts(0).role() != "weights") {
+    return Wrong("a training gives one artifact, its weights; got ", result.artifacts_size());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckKind(const v1::JobSpec& spec, const v1::Shard& range, const v1::ShardResult& result) {
+  switch (spec.kind_case()) {
+    case v1::JobSpec::kTrain:
+      return CheckTraining(spec.train(), result);
+    case v1::JobSpec::kEvaluate:
+      return CheckRecords(spec.evaluate().data(), nullptr, range, result);
+    case v1::JobSpec::kAttack:
+      return CheckRecords(spec.attack().data(), &spec.attack().attack(), range, result);
+    case v1::JobSpec::KIND_NOT_SET:
+      break;
+  }
+  return Wrong("a job of a kind that this version does not know");
+}
+
+}  // namespace
+
+absl::Status ValidateResult(const v1::JobSpec& spec, const v1::Shard& range, const v1::ShardResult& result,
+                            const BlobStore& blobs) {
+  ABSL_RETURN_IF_ERROR(CheckKind(spec, range, result));
+  for (const v1::Artifact& artifact : result.artifacts()) ABSL_RETURN_IF_ERROR(CheckArtifact(artifact, blobs));
+  return absl::OkStatus();
+}
+
+absl::Status ValidateEpochs(const v1::TrainJob& train, size_t stored, const v1::RunningAttempt& attempt,
+                            const BlobStore& blobs) {
+  if (attempt.epochs().empty()) return absl::OkStatus();
+  const uint32_t first = attempt.epochs(0).epoch();
+  if (first > stored) return Wrong("epochs are missing: stored ", stored, ", then came ", first);
+  for (int i = 0; i < attempt.epochs_size(); ++i) {
+    const v1::EpochMetrics& epoch = attempt.epochs(i);
+    if (epoch.epoch() != first + static_cast<uint32_t>(i) || epoch.epoch() >= train.training().epochs()) {
+      return Wrong("the epochs are not in order: ", epoch.epoch());
+    }
+    ABSL_RETURN_IF_ERROR(CheckEpoch(epoch));
+  }
+  if (attempt.checkpoint().role() != "checkpoint") return Wrong("epochs came without their checkpoint");
+  return CheckArtifact(attempt.checkpoint(), blobs);
+}
+
+}  // namespace tightrope

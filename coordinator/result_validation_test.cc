@@ -1,0 +1,116 @@
+#include "coordinator/result_validation.h"
+
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <string>
+
+#include "coordinator/testing/small_experiment.h"
+#include "core/plan/plan.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/status_matchers.h"
+
+namespace tightrope {
+namespace {
+
+using ::testing::HasSubstr;
+
+class ResultValidationTest : public ::testing::Test {
+ protected:
+  ResultValidationTest()
+      : directory_(::testing::TempDir() + "/result_validation_test"), blobs_(*BlobStore::Open(directory_)) {
+    const v1::SubmitRequest request = TrainingExperiment("e", 3);
+    const v1::Plan plan = MakePlan(request.experiment(), request.inputs());
+    for (const v1::Job& job : plan.jobs()) {
+      v1::Lease& lease = job.spec().has_train() ? train_ : job.spec().has_attack() ? attack_ : evaluate_;
+      *lease.mutable_spec() = job.spec();
+      *lease.mutable_range() = job.shards(job.shards_size() - 1);
+    }
+    weights_.set_role("weights");
+    weights_.set_sha256(*blobs_.Put("weights"));
+    weights_.set_size(7);
+  }
+  ~ResultValidationTest() override { std::filesystem::remove_all(directory_); }
+
+  // The status of a valid result after a change to it.
+  absl::Status Changed(const v1::Lease& lease, const std::function<void(v1::ShardResult&)>& change) {
+    v1::ShardResult result = ResultFor(lease, weights_);
+    change(result);
+    return ValidateResult(lease.spec(), lease.range(), result, blobs_);
+  }
+
+  std::string directory_;
+  BlobStore blobs_;
+  v1::Lease train_;
+  v1::Lease evaluate_;
+  v1::Lease attack_;
+  v1::Artifact weights_;
+};
+
+TEST_F(ResultValidationTest, ValidResultsPass) {
+  for (const v1::Lease* lease : {&train_, &evaluate_, &attack_}) EXPECT_OK(Changed(*lease, [](v1::ShardResult&) {}));
+}
+
+TEST_F(ResultValidationTest, EachViolationIsNamed) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const struct {
+    const v1::Lease& lease;
+    std::function<void(v1::ShardResult&)> change;
+    const char* message;
+  } cases[] = {
+      {evaluate_, [](auto& r) { r.mutable_records()->RemoveLast(); }, "number of records differs: wanted 10, got 9"},
+      {evaluate_, [](auto& r) { *r.add_records() = r.records(0); }, "number of records differs"},
+      {evaluate_, [](auto& r) { r.mutable_records()->SwapElements(0, 1); }, "of another example: wanted 10, got 11"},
+      {evaluate_, [](auto& r) { r.mutable_records(3)->set_label(10); }, "label is out of range: example 13"},
+      {evaluate_, [](auto& r) { r.mutable_records(3)->set_clean_prediction(-2); }, "prediction is out of range"},
+      {evaluate_, [](auto& r) { r.mutable_records(0)->set_verdict(v1::VERDICT_BROKEN); },
+       "evaluation has given a verdict"},
+      {evaluate_, [&](auto& r) { *r.add_artifacts() = weights_; }, "artifact was not asked for: weights"},
+      {evaluate_, [](auto& r) { *r.add_epochs() = SmallEpoch(0); }, "training metrics"},
+      {attack_, [&](auto& r) { r.mutable_records(1)->set_distance(nan); }, "distance is negative or not finite"},
+      {attack_, [&](auto& r) { r.mutable_records(1)->set_distance(infinity); }, "distance is negative or not finite"},
+      {attack_, [](auto& r) { r.mutable_records(1)->set_distance(-0.01); }, "distance is negative or not finite"},
+      {attack_, [](auto& r) { r.mutable_records(1)->set_distance(0.11); }, "outside the ball: example 11"},
+      {attack_, [](auto& r) { r.mutable_records(0)->set_verdict(v1::VERDICT_ROBUST); }, "verdict that it cannot give"},
+      {attack_, [](auto& r) { r.mutable_records(0)->set_witness_row(0); }, "undecided example has a witness"},
+      {attack_, [](auto& r) { r.mutable_records(1)->set_witness_row(0); }, "the witnesses are missing"},
+      {attack_, [](auto& r) { r.mutable_records(1)->set_adversarial_prediction(1); }, "broken example is classified"},
+      {train_, [](auto& r) { r.mutable_epochs()->RemoveLast(); }, "number of epochs differs: wanted 3, got 2"},
+      {train_, [](auto& r) { r.mutable_epochs()->SwapElements(0, 1); }, "epochs are not in order"},
+      {train_, [&](auto& r) { r.mutable_epochs(1)->set_loss(nan); }, "metric is not finite: epoch 1"},
+      {train_, [](auto& r) { r.mutable_epochs(1)->set_accuracy(1.5); }, "not a share"},
+      {train_, [](auto& r) { r.clear_artifacts(); }, "gives one artifact, its weights; got 0"},
+      {train_, [](auto& r) { r.mutable_artifacts(0)->set_size(8); }, "another size"},
+      {train_, [](auto& r) { r.mutable_artifacts(0)->set_sha256(Sha256("lost")); }, "not in the store"},
+      {train_, [](auto& r) { r.mutable_artifacts(0)->set_sha256("../../etc/passwd"); }, "not in the store"},
+      {train_, [](auto& r) { r.add_records(); }, "a training has no examples"},
+  };
+  for (const auto& [lease, change, message] : cases) {
+    EXPECT_THAT(Changed(lease, change), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(message)));
+  }
+}
+
+TEST_F(ResultValidationTest, WitnessOnTheBoundaryMayExceedItByRounding) {
+  EXPECT_OK(Changed(attack_, [](v1::ShardResult& result) { result.mutable_records(1)->set_distance(0.1 + 5e-8); }));
+}
+
+TEST_F(ResultValidationTest, EpochsOfARunningTrainingFollowWhatIsStored) {
+  const v1::TrainJob& train = train_.spec().train();
+  v1::RunningAttempt attempt;
+  *attempt.add_epochs() = SmallEpoch(1);
+  attempt.mutable_checkpoint()->set_role("checkpoint");
+  attempt.mutable_checkpoint()->set_sha256(weights_.sha256());
+  attempt.mutable_checkpoint()->set_size(7);
+  EXPECT_OK(ValidateEpochs(train, 1, attempt, blobs_));
+  EXPECT_OK(ValidateEpochs(train, 2, attempt, blobs_));  // redone from an earlier checkpoint
+  EXPECT_THAT(ValidateEpochs(train, 0, attempt, blobs_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("epochs are missing")));
+  attempt.mutable_epochs(0)->set_epoch(3);
+  EXPECT_THAT(ValidateEpochs(train, 3, attempt, blobs_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not in order")));
+}
+
+}  // namespace
+}  // namespace tightrope

@@ -1,0 +1,442 @@
+// The service with a real store, a real blob store and a clock that only the test moves.
+#include "coordinator/service.h"
+
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "coordinator/store/sqlite_store.h"
+#include "coordinator/testing/small_experiment.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/status_matchers.h"
+
+namespace tightrope {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+// Fails every write from a given moment on, as a disk does.
+class FailingStore : public ResultStore {
+ public:
+  explicit FailingStore(ResultStore* store) : store_(store) {}
+  void FailFromNowOn() { failing_ = true; }
+
+  absl::Status Write(absl::Span<const StoreWrite> batch) override {
+    return failing_ ? absl::ResourceExhaustedError("disk full") : store_->Write(batch);
+  }
+  absl::StatusOr<uint32_t> NextGeneration() override { return store_->NextGeneration(); }
+  absl::StatusOr<std::vector<std::string>> ExperimentNames() override { return store_->ExperimentNames(); }
+  absl::StatusOr<StoredExperiment> ReadExperiment(const std::string& name) override {
+    return store_->ReadExperiment(name);
+  }
+  absl::StatusOr<StoredPlan> ReadPlan(const std::string& name) override { return store_->ReadPlan(name); }
+  absl::StatusOr<std::vector<std::string>> FindCommitted(const std::vector<std::string>& jobs) override {
+    return store_->FindCommitted(jobs);
+  }
+  absl::StatusOr<std::map<std::string, VerdictCounts>> CountVerdicts(const std::vector<std::string>& jobs) override {
+    return store_->CountVerdicts(jobs);
+  }
+  absl::StatusOr<std::vector<v1::ExampleRecord>> ReadExamples(const std::string& job, uint64_t from,
+                                                              uint32_t limit) override {
+    return store_->ReadExamples(job, from, limit);
+  }
+  absl::StatusOr<std::vector<v1::EpochMetrics>> ReadEpochs(const std::string& job) override {
+    return store_->ReadEpochs(job);
+  }
+  absl::StatusOr<std::vector<std::pair<uint32_t, v1::Artifact>>> ReadArtifacts(const std::string& job) override {
+    return store_->ReadArtifacts(job);
+  }
+
+ private:
+  ResultStore* const store_;
+  std::atomic<bool> failing_{false};
+};
+
+// An answer to come.
+template <typename Answer>
+class Pending {
+ public:
+  std::function<void(absl::StatusOr<Answer>)> Done() {
+    return [state = state_](absl::StatusOr<Answer> answer) {
+      state->answer = std::move(answer);
+      state->there.Notify();
+    };
+  }
+  bool IsThere() const { return state_->there.HasBeenNotified(); }
+  absl::StatusOr<Answer> Get() {
+    if (!state_->there.WaitForNotificationWithTimeout(absl::Seconds(30))) {
+      return absl::DeadlineExceededError("no answer came");
+    }
+    return state_->answer;
+  }
+
+ private:
+  struct State {
+    absl::Notification there;
+    absl::StatusOr<Answer> answer = absl::UnknownError("none yet");
+  };
+  std::shared_ptr<State> state_ = std::make_shared<State>();
+};
+
+class ServiceTest : public ::testing::Test {
+ protected:
+  ServiceTest()
+      : directory_(absl::StrCat(::testing::TempDir(), "/service_test-",
+                                ::testing::UnitTest::GetInstance()->current_test_info()->name())) {
+    std::filesystem::remove_all(directory_);
+    std::filesystem::create_directories(directory_);
+    blobs_ = std::make_unique<BlobStore>(*BlobStore::Open(directory_ + "/artifacts"));
+    for (const std::string& bytes : SmallArtifacts()) EXPECT_OK(blobs_->Put(bytes));
+    Restart();
+  }
+  ~ServiceTest() override {
+    EXPECT_OK(service_->CheckInvariants());
+    service_.reset();
+    store_.reset();
+    std::filesystem::remove_all(directory_);
+  }
+
+  // As a crash does: nothing of the old process is left but its files.
+  void Restart(bool resume = true) {
+    service_.reset();
+    sqlite_ = *SqliteStore::Open(directory_ + "/results.sqlite");
+    store_ = std::make_unique<FailingStore>(sqlite_.get());
+    generation_ = *store_->NextGeneration();
+    auto service = CoordinatorService::Start({.scheduler = {.generation = generation_, .max_failures = 1},
+                                              .resume_experiments = resume,
+                                              .epoch = absl::StrCat(generation_),
+                                              .clock = [this] { return now_.load(); }},
+                                             store_.get(), blobs_.get());
+    ASSERT_OK(service);
+    service_ = *std::move(service);
+  }
+  void Pass(absl::Duration time) {
+    now_ = now_.load() + time;
+    service_->Tick();
+  }
+
+  absl::StatusOr<v1::SubmitResponse> Submit(const v1::SubmitRequest& request) {
+    Pending<v1::SubmitResponse> pending;
+    service_->Submit(request, pending.Done());
+    return pending.Get();
+  }
+  v1::SyncRequest Request(uint32_t want, const std::string& worker = "w") {
+    v1::SyncRequest request;
+    request.set_worker_id(worker);
+    request.set_want(want);
+    request.set_poll_ms(1'000);
+    return request;
+  }
+  Pending<v1::SyncResponse> Start(const v1::SyncRequest& request) {
+    Pending<v1::SyncResponse> pending;
+    service_->Sync(service_->NewCall(), request, pending.Done());
+    return pending;
+  }
+  v1::SyncResponse Sync(const v1::SyncRequest& request) {
+    absl::StatusOr<v1::SyncResponse> response = Start(request).Get();
+    EXPECT_OK(response);
+    return response.ok() ? *std::move(response) : v1::SyncResponse();
+  }
+  v1::SyncResponse Finish(const v1::Lease& lease, v1::ShardResult result, uint32_t want = 0) {
+    v1::SyncRequest request = Request(want);
+    *request.add_finished() = Finished(lease, std::move(result));
+    return Sync(request);
+  }
+  v1::Artifact Put(const std::string& role, const std::string& bytes) {
+    v1::Artifact artifact;
+    artifact.set_role(role);
+    artifact.set_sha256(*blobs_->Put(bytes));
+    artifact.set_size(bytes.size());
+    return artifact;
+  }
+  v1::ExperimentStatus StatusOf(const std::string& name) { return service_->Status(name)->experiments(0); }
+
+  const std::string directory_;
+  std::atomic<absl::Time> now_{absl::UnixEpoch() + absl::Hours(1)};
+  std::unique_ptr<BlobStore> blobs_;
+  std::unique_ptr<SqliteStore> sqlite_;
+  std::unique_ptr<FailingStore> store_;
+  uint32_t generation_ = 0;
+  std::unique_ptr<CoordinatorService> service_;
+};
+
+TEST_F(ServiceTest, ExperimentRunsToItsResults) {
+  const v1::SubmitResponse submitted = *Submit(TrainingExperiment("e", 2));
+  EXPECT_EQ(submitted.jobs(), 3u);
+  EXPECT_EQ(submitted.shards(), 5u);
+  v1::SyncResponse response = Sync(Request(8));
+  ASSERT_THAT(response.leases(), SizeIs(1));
+  const v1::Artifact weights = Put("weights", "the weights");
+  response = Finish(response.leases(0), ResultFor(response.leases(0), weights), 8);
+  EXPECT_THAT(response.acknowledged(), SizeIs(1));
+  ASSERT_THAT(response.leases(), SizeIs(4));
+  v1::SyncRequest request = Request(8);
+  for (const v1::Lease& lease : response.leases()) {
+    EXPECT_EQ(lease.weights().sha256(), weights.sha256());
+    *request.add_finished() = Finished(lease, ResultFor(lease));
+  }
+  EXPECT_THAT(Sync(request).acknowledged(), SizeIs(4));
+  EXPECT_TRUE(StatusOf("e").finished());
+  EXPECT_EQ(StatusOf("e").jobs().committed(), 3u);
+  EXPECT_EQ(StatusOf("e").examples_done(), 40u);
+  const v1::ResultsResponse results = *service_->Results("e");
+  ASSERT_THAT(results.rows(), SizeIs(2));
+  EXPECT_EQ(results.rows(0).metric(), "clean_accuracy");
+  EXPECT_DOUBLE_EQ(results.rows(0).value(), 0.8);
+  EXPECT_EQ(results.rows(1).metric(), "robust_accuracy");
+  EXPECT_DOUBLE_EQ(results.rows(1).value(), 0.5);
+
+  const v1::SubmitResponse again = *Submit(TrainingExperiment("e", 2));
+  EXPECT_EQ(again.cached_jobs(), 3u);
+  EXPECT_EQ(again.cached_shards(), 5u);
+  EXPECT_EQ(StatusOf("e").jobs().cached(), 3u);
+  EXPECT_TRUE(StatusOf("e").finished());
+}
+
+TEST_F(ServiceTest, SyncIsHeldUntilThereIsWork) {
+  Pending<v1::SyncResponse> held = Start(Request(4));
+  Pass(absl::Milliseconds(900));
+  EXPECT_FALSE(held.IsThere());
+  ASSERT_OK(Submit(EvaluationExperiment("e", 4, 1)));
+  EXPECT_THAT(held.Get()->leases(), SizeIs(4));
+}
+
+TEST_F(ServiceTest, SyncIsAnsweredWhenItsTimeIsUp) {
+  Pending<v1::SyncResponse> held = Start(Request(4));
+  Pass(absl::Seconds(1));
+  EXPECT_THAT(held.Get()->leases(), SizeIs(0));
+}
+
+TEST_F(ServiceTest, NewerSyncEndsTheOlder) {
+  Pending<v1::SyncResponse> older = Start(Request(4));
+  Pending<v1::SyncResponse> newer = Start(Request(4));
+  EXPECT_THAT(older.Get(), StatusIs(absl::StatusCode::kAborted, HasSubstr("newer Sync")));
+  EXPECT_FALSE(newer.IsThere());
+  ASSERT_OK(Submit(EvaluationExperiment("e", 1, 1)));
+  EXPECT_THAT(newer.Get()->leases(), SizeIs(1));
+}
+
+TEST_F(ServiceTest, CallerGoesAway_WorkIsNotLeasedToIt) {
+  Pending<v1::SyncResponse> held;
+  const CoordinatorService::CallId call = service_->NewCall();
+  service_->Sync(call, Request(4), held.Done());
+  service_->Cancel(call);
+  EXPECT_THAT(held.Get(), StatusIs(absl::StatusCode::kCancelled, HasSubstr("gone")));
+  ASSERT_OK(Submit(EvaluationExperiment("e", 1, 1)));
+  EXPECT_EQ(StatusOf("e").shards().pending(), 1u);
+}
+
+TEST_F(ServiceTest, ArtifactsAreMissing_SubmissionIsRefusedWithTheirNames) {
+  v1::SubmitRequest request = EvaluationExperiment("e", 4, 1);
+  (*request.mutable_inputs()->mutable_torchscript_sha256())["model.pt"] = Sha256("elsewhere");
+  EXPECT_THAT(Submit(request), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(Sha256("elsewhere"))));
+  EXPECT_THAT(service_->Status("e"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no such experiment")));
+}
+
+TEST_F(ServiceTest, InvalidExperimentIsRefused) {
+  v1::SubmitRequest request = EvaluationExperiment("e", 4, 1);
+  request.mutable_experiment()->clear_models();
+  EXPECT_THAT(Submit(request), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("models")));
+}
+
+TEST_F(ServiceTest, MalformedSyncsAreRefused) {
+  const auto refused = [&](const std::function<void(v1::SyncRequest&)>& change) {
+    v1::SyncRequest request = Request(1);
+    change(request);
+    return Start(request).Get().status().code();
+  };
+  EXPECT_EQ(refused([](auto& r) { r.clear_worker_id(); }), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(refused([](auto& r) { r.set_worker_id(std::string(300, 'w')); }), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(refused([](auto& r) { r.add_running()->mutable_id()->set_job_digest("x"); }),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(refused([](auto& r) { r.add_finished()->mutable_id()->set_job_digest(Sha256("x")); }),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(ServiceTest, InvalidResultIsAFailureOfTheAttempt) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 2, 2)));
+  for (int i = 0; i < 2; ++i) {
+    const v1::SyncResponse response = Sync(Request(1));
+    ASSERT_THAT(response.leases(), SizeIs(1));
+    v1::ShardResult result = ResultFor(response.leases(0));
+    result.mutable_records(1)->set_label(77);
+    EXPECT_THAT(Finish(response.leases(0), result).acknowledged(), SizeIs(1));
+  }
+  ASSERT_THAT(StatusOf("e").failures(), SizeIs(1));
+  EXPECT_THAT(StatusOf("e").failures(0).message(), HasSubstr("a label is out of range: example 1, 77"));
+  EXPECT_THAT(StatusOf("e").failures(0).description(), HasSubstr("evaluate model"));
+  EXPECT_TRUE(StatusOf("e").finished());
+  Restart();
+  EXPECT_EQ(StatusOf("e").jobs().failed(), 1u);
+  ASSERT_OK(Submit(EvaluationExperiment("e", 2, 2)));
+  EXPECT_THAT(Sync(Request(1)).leases(), SizeIs(1));
+}
+
+TEST_F(ServiceTest, ReplyWithAcknowledgementIsLost_RepeatedResultIsAcknowledgedAgain) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 2, 2)));
+  const v1::Lease lease = Sync(Request(1)).leases(0);
+  for (int i = 0; i < 3; ++i) EXPECT_THAT(Finish(lease, ResultFor(lease)).acknowledged(), SizeIs(1));
+  EXPECT_EQ(StatusOf("e").nondeterministic_shards(), 0u);
+}
+
+TEST_F(ServiceTest, SameShardGivesAnotherResult_IsFlaggedAndSurvivesARestart) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 2, 2)));
+  const v1::Lease lease = Sync(Request(1)).leases(0);
+  Finish(lease, ResultFor(lease));
+  v1::ShardResult other = ResultFor(lease);
+  other.mutable_records(0)->set_clean_prediction(4);
+  EXPECT_THAT(Finish(lease, other).acknowledged(), SizeIs(1));
+  EXPECT_EQ(StatusOf("e").nondeterministic_shards(), 1u);
+  Restart();
+  EXPECT_EQ(StatusOf("e").nondeterministic_shards(), 1u);
+  EXPECT_EQ((*store_->ReadExamples(lease.id().job_digest(), 0, 1))[0].clean_prediction(), 9);
+}
+
+TEST_F(ServiceTest, CoordinatorRestarts_WorkersGoOnWithTheirLeases) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 3, 1)));
+  const v1::SyncResponse before = Sync(Request(3));
+  ASSERT_THAT(before.leases(), SizeIs(3));
+  Restart();
+  v1::SyncRequest request = Request(3);
+  *request.add_running()->mutable_id() = before.leases(0).id();
+  *request.add_finished() = Finished(before.leases(1), ResultFor(before.leases(1)));
+  const v1::SyncResponse after = Sync(request);
+  EXPECT_NE(after.coordinator_epoch(), before.coordinator_epoch());
+  EXPECT_THAT(after.drop(), SizeIs(0));
+  EXPECT_THAT(after.acknowledged(), SizeIs(1));
+  ASSERT_THAT(after.leases(), SizeIs(1));
+  EXPECT_EQ(after.leases(0).id().shard(), before.leases(2).id().shard());
+  EXPECT_GT(after.leases(0).id().epoch(), before.leases(2).id().epoch());
+}
+
+TEST_F(ServiceTest, RestartWithoutResuming_OnlyWhatIsSubmittedRuns) {
+  ASSERT_OK(Submit(EvaluationExperiment("old", 2, 1)));
+  Restart(/*resume=*/false);
+  Pending<v1::SyncResponse> held = Start(Request(8));
+  EXPECT_FALSE(held.IsThere());
+  EXPECT_EQ(StatusOf("old").shards().pending(), 2u);
+  ASSERT_OK(Submit(EvaluationExperiment("new", 3, 1)));
+  EXPECT_THAT(held.Get()->leases(), SizeIs(3));
+}
+
+TEST_F(ServiceTest, TrainingIsKilled_NextAttemptGetsTheCheckpointAndItsEpochs) {
+  ASSERT_OK(Submit(TrainingExperiment("e", 5)));
+  const v1::Lease lease = Sync(Request(1)).leases(0);
+  EXPECT_FALSE(lease.has_checkpoint());
+  v1::SyncRequest request = Request(0);
+  v1::RunningAttempt& running = *request.add_running();
+  *running.mutable_id() = lease.id();
+  running.set_started(true);
+  *running.add_epochs() = SmallEpoch(0);
+  *running.add_epochs() = SmallEpoch(1);
+  *running.mutable_checkpoint() = Put("checkpoint", "after two");
+  const v1::SyncResponse stored = Sync(request);
+  ASSERT_THAT(stored.epochs_stored(), SizeIs(1));
+  EXPECT_EQ(stored.epochs_stored(0).count(), 2u);
+  Restart();
+  const v1::Lease again = Sync(Request(1, "another")).leases(0);
+  EXPECT_EQ(again.checkpoint().sha256(), Sha256("after two"));
+  EXPECT_THAT(again.epochs(), SizeIs(2));
+  // The first worker was only cut off; its epochs do not count any more.
+  *running.add_epochs() = SmallEpoch(2);
+  EXPECT_THAT(Sync(request).drop(), SizeIs(1));
+  EXPECT_THAT(*store_->ReadEpochs(lease.id().job_digest()), SizeIs(2));
+}
+
+TEST_F(ServiceTest, WorkerVanishes_ItsShardIsHandedOn) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 1, 1)));
+  const v1::Lease lease = Sync(Request(1)).leases(0);
+  Pending<v1::SyncResponse> other = Start(Request(1, "other"));
+  Pass(absl::Milliseconds(500));
+  EXPECT_FALSE(other.IsThere());
+  Pass(absl::Seconds(1));
+  EXPECT_THAT(other.Get()->leases(), SizeIs(0));
+  Pass(absl::Seconds(30));
+  const v1::Lease next = Sync(Request(1, "other")).leases(0);
+  EXPECT_GT(next.id().epoch(), lease.id().epoch());
+}
+
+TEST_F(ServiceTest, StoreFails_NothingIsPromisedAndTheReasonIsGiven) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 2, 2)));
+  const v1::Lease lease = Sync(Request(1)).leases(0);
+  store_->FailFromNowOn();
+  v1::SyncRequest request = Request(0);
+  *request.add_finished() = Finished(lease, ResultFor(lease));
+  EXPECT_THAT(Start(request).Get(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("store has failed")));
+  EXPECT_THAT(service_->Wait(), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("disk full")));
+  EXPECT_THAT(Start(request).Get(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("stopping")));
+  EXPECT_THAT(Submit(EvaluationExperiment("f", 2, 2)), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("stopping")));
+}
+
+TEST_F(ServiceTest, ReleasedWorkersAreToldToExit) {
+  Pending<v1::SyncResponse> held = Start(Request(1));
+  service_->ReleaseWorkers();
+  EXPECT_TRUE(held.Get()->shutdown());
+}
+
+TEST_F(ServiceTest, UpdatesComeAtOnceAndThenNotBeforeTheirInterval) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 1, 1)));
+  const auto await = [&](uint64_t seen, absl::Duration not_before) {
+    Pending<CoordinatorService::Update> pending;
+    service_->AwaitUpdate(service_->NewCall(), "e", seen, not_before, pending.Done());
+    return pending;
+  };
+  const uint64_t seen = await(0, absl::ZeroDuration()).Get()->version;
+  Pending<CoordinatorService::Update> next = await(seen, absl::Seconds(5));
+  Pass(absl::Seconds(6));
+  EXPECT_FALSE(next.IsThere()) << "nothing has changed";
+  next = await(seen, absl::Seconds(5));
+  Sync(Request(1));
+  Pass(absl::Seconds(4));
+  EXPECT_FALSE(next.IsThere());
+  Pass(absl::Seconds(1));
+  EXPECT_EQ(next.Get()->status.experiments(0).shards().leased(), 1u);
+}
+
+TEST_F(ServiceTest, WatcherSeesTheEndWithoutWaitingForItsInterval) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 1, 1)));
+  Pending<CoordinatorService::Update> first;
+  service_->AwaitUpdate(service_->NewCall(), "e", 0, absl::ZeroDuration(), first.Done());
+  const CoordinatorService::Update update = *first.Get();
+  EXPECT_FALSE(update.last);
+  Pending<CoordinatorService::Update> next;
+  service_->AwaitUpdate(service_->NewCall(), "e", update.version, absl::Hours(1), next.Done());
+  const v1::Lease lease = Sync(Request(1)).leases(0);
+  EXPECT_FALSE(next.IsThere());
+  Finish(lease, ResultFor(lease));
+  EXPECT_TRUE(next.Get()->last);
+  EXPECT_TRUE(next.Get()->status.experiments(0).finished());
+}
+
+TEST_F(ServiceTest, WorkersAreShownWithTheirRate) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 100, 100)));
+  const v1::Lease lease = Sync(Request(1)).leases(0);
+  v1::SyncRequest request = Request(0);
+  v1::RunningAttempt& running = *request.add_running();
+  *running.mutable_id() = lease.id();
+  running.set_started(true);
+  request.set_poll_ms(0);
+  for (uint64_t i = 1; i <= 5; ++i) {
+    now_ = now_.load() + absl::Seconds(2);
+    running.set_examples_done(i * 10);
+    Sync(request);
+  }
+  const v1::StatusResponse status = *service_->Status("");
+  ASSERT_THAT(status.workers(), SizeIs(1));
+  EXPECT_EQ(status.workers(0).leases(), 1u);
+  EXPECT_DOUBLE_EQ(status.workers(0).examples_per_second(), 5.0);
+  EXPECT_EQ(status.experiments(0).examples_done(), 50u);
+}
+
+}  // namespace
+}  // namespace tightrope

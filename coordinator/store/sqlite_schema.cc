@@ -1,0 +1,150 @@
+// The tables of a store. They may be read with any SQLite tool while a coordinator runs:
+//
+//   SELECT digest, count(*), avg(clean_prediction = label) FROM examples JOIN jobs ON jobs.id = job GROUP BY job
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/store/sqlite_store.h"
+#include "core/status_macros.h"
+
+namespace tightrope {
+namespace {
+
+constexpr int kSchemaVersion = 1;
+constexpr int kApplicationId = 0x54475250;  // "TGRP", what `file` shows
+
+constexpr char kSchema[] = R"sql(
+CREATE TABLE meta (
+  key TEXT PRIMARY KEY,             -- 'generation': starts of coordinators so far
+  value INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE experiments (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  submitted_order INTEGER NOT NULL UNIQUE,
+  experiment BLOB NOT NULL,         -- tightrope.v1.Experiment
+  inputs BLOB NOT NULL,             -- tightrope.v1.Inputs
+  source TEXT NOT NULL,             -- the YAML file
+  cells BLOB NOT NULL               -- tightrope.v1.Plan with its cells only
+);
+
+CREATE TABLE jobs (
+  id INTEGER PRIMARY KEY,
+  digest TEXT NOT NULL UNIQUE,
+  kind TEXT NOT NULL,               -- train, evaluate, attack
+  job BLOB NOT NULL,                -- tightrope.v1.Job without its shards
+  uncommitted INTEGER NOT NULL      -- shards; 0: the job is committed
+);
+
+CREATE TABLE experiment_jobs (
+  experiment INTEGER NOT NULL REFERENCES experiments(id),
+  position INTEGER NOT NULL,        -- in the plan
+  job INTEGER NOT NULL REFERENCES jobs(id),
+  cached_shards INTEGER NOT NULL,   -- committed when the experiment was submitted
+  cached_examples INTEGER NOT NULL,
+  PRIMARY KEY (experiment, position)
+) WITHOUT ROWID;
+
+CREATE TABLE shards (
+  job INTEGER NOT NULL REFERENCES jobs(id),
+  shard INTEGER NOT NULL,
+  first_example INTEGER NOT NULL,
+  end_example INTEGER NOT NULL,
+  result_digest BLOB,               -- SHA-256 of the ShardResult; NULL: not committed
+  epoch INTEGER,                    -- of the lease that committed
+  worker TEXT,
+  seconds REAL,
+  nondeterministic INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (job, shard)
+) WITHOUT ROWID;
+
+CREATE TABLE examples (
+  job INTEGER NOT NULL REFERENCES jobs(id),
+  example_index INTEGER NOT NULL,
+  label INTEGER NOT NULL,
+  clean_prediction INTEGER NOT NULL,
+  verdict INTEGER NOT NULL,         -- 0 none, 1 robust, 2 broken, 3 undecided
+  adversarial_prediction INTEGER NOT NULL,
+  distance REAL NOT NULL,
+  forward_passes INTEGER NOT NULL,
+  backward_passes INTEGER NOT NULL,
+  witness_row INTEGER NOT NULL,
+  PRIMARY KEY (job, example_index)
+) WITHOUT ROWID;
+
+CREATE TABLE training_epochs (
+  job INTEGER NOT NULL REFERENCES jobs(id),
+  epoch INTEGER NOT NULL,
+  loss REAL NOT NULL,
+  accuracy REAL NOT NULL,
+  learning_rate REAL NOT NULL,
+  epsilon REAL NOT NULL,
+  PRIMARY KEY (job, epoch)
+) WITHOUT ROWID;
+
+CREATE TABLE checkpoints (
+  job INTEGER PRIMARY KEY REFERENCES jobs(id),
+  sha256 TEXT NOT NULL,
+  size INTEGER NOT NULL
+);
+
+CREATE TABLE artifacts (
+  job INTEGER NOT NULL REFERENCES jobs(id),
+  shard INTEGER NOT NULL,
+  role TEXT NOT NULL,
+  sha256 TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  PRIMARY KEY (job, shard, role, sha256)
+) WITHOUT ROWID;
+
+-- Attempts that did not commit. `counted`: how often it counts against the budget of its kind.
+CREATE TABLE attempts (
+  job INTEGER NOT NULL REFERENCES jobs(id),
+  shard INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  kind TEXT NOT NULL,               -- failed, lost, nondeterministic
+  result_digest BLOB NOT NULL,      -- of a nondeterministic one
+  worker TEXT NOT NULL,
+  code INTEGER NOT NULL,            -- absl::StatusCode
+  message TEXT NOT NULL,
+  permanent INTEGER NOT NULL,
+  counted INTEGER NOT NULL,
+  time_unix_us INTEGER NOT NULL,
+  PRIMARY KEY (job, shard, epoch, kind, result_digest)
+) WITHOUT ROWID;
+)sql";
+
+absl::StatusOr<int64_t> Number(SqliteDatabase& database, const char* sql) {
+  Query query = database.Prepare(sql);
+  ABSL_ASSIGN_OR_RETURN(const bool row, query.Next());
+  return row ? query.Int(0) : 0;
+}
+
+}  // namespace
+
+absl::Status MigrateSqliteSchema(SqliteDatabase& database, const std::string& path) {
+  ABSL_RETURN_IF_ERROR(database.Execute("BEGIN IMMEDIATE"));
+  const absl::Status migrated = [&]() -> absl::Status {
+    ABSL_ASSIGN_OR_RETURN(const int64_t version, Number(database, "PRAGMA user_version"));
+    if (version > kSchemaVersion) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the store was written by a newer Tightrope; use that version, or another --dir: ", path,
+                       " has schema ", version, ", this version reads up to ", kSchemaVersion));
+    }
+    ABSL_ASSIGN_OR_RETURN(const int64_t tables, Number(database, "SELECT count(*) FROM sqlite_schema"));
+    if (version == 0 && tables > 0) {
+      return absl::DataLossError(absl::StrCat("the file is a database, but not a Tightrope store: ", path));
+    }
+    if (version == kSchemaVersion) return absl::OkStatus();
+    return database.Execute(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
+                                         "; PRAGMA application_id = ", kApplicationId, ";"));
+  }();
+  if (!migrated.ok()) {
+    database.Execute("ROLLBACK").IgnoreError();
+    return migrated;
+  }
+  return database.Execute("COMMIT");
+}
+
+}  // namespace tightrope

@@ -1,0 +1,299 @@
+#include "coordinator/store/sqlite_store.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/testing/small_experiment.h"
+#include "core/plan/plan.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/status_matchers.h"
+
+namespace tightrope {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+ResultDigest Digest(uint8_t value) {
+  ResultDigest digest{};
+  digest[0] = value;
+  return digest;
+}
+
+class SqliteStoreTest : public ::testing::Test {
+ protected:
+  SqliteStoreTest() {
+    directory_ = std::filesystem::path(::testing::TempDir()) /
+                 absl::StrCat("sqlite_store_test-", ::testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::filesystem::remove_all(directory_);
+    std::filesystem::create_directories(directory_);
+    path_ = (directory_ / "results.sqlite").string();
+  }
+  ~SqliteStoreTest() override {
+    store_.reset();
+    std::filesystem::remove_all(directory_);
+  }
+
+  void Open() {
+    store_.reset();
+    absl::StatusOr<std::unique_ptr<SqliteStore>> store = SqliteStore::Open(path_);
+    ASSERT_OK(store);
+    store_ = *std::move(store);
+  }
+  // Submits and returns what the store has of it then.
+  StoredExperiment Submit(const v1::SubmitRequest& request) {
+    const StoreWrite write = StoreSubmission{.experiment = request.experiment(),
+                                             .inputs = request.inputs(),
+                                             .source = "yaml",
+                                             .plan = MakePlan(request.experiment(), request.inputs())};
+    EXPECT_OK(store_->Write({&write, 1}));
+    return Read(request.experiment().name());
+  }
+  StoredExperiment Read(const std::string& name) {
+    absl::StatusOr<StoredExperiment> stored = store_->ReadExperiment(name);
+    EXPECT_OK(stored);
+    return stored.ok() ? *stored : StoredExperiment{};
+  }
+  static StoreResult Result(const v1::Job& job, uint32_t shard, uint8_t digest = 1) {
+    v1::Lease lease;
+    *lease.mutable_spec() = job.spec();
+    *lease.mutable_range() = job.shards(static_cast<int>(shard));
+    v1::Artifact weights;
+    weights.set_role("weights");
+    weights.set_sha256(Sha256("weights"));
+    weights.set_size(7);
+    return {.lease = {job.digest(), shard, 42},
+            .worker = "w",
+            .seconds = 1.5,
+            .digest = Digest(digest),
+            .result = ResultFor(lease, weights)};
+  }
+  absl::Status Write(StoreWrite write) { return store_->Write({&write, 1}); }
+
+  std::filesystem::path directory_;
+  std::string path_;
+  std::unique_ptr<SqliteStore> store_;
+};
+
+TEST_F(SqliteStoreTest, EverythingSurvivesReopening) {
+  Open();
+  const StoredExperiment before = Submit(TrainingExperiment("e", 3));
+  ASSERT_THAT(before.jobs, SizeIs(3));
+  for (const StoredJob& job : before.jobs) {
+    for (int i = 0; i < job.job.shards_size(); ++i) ASSERT_OK(Write(Result(job.job, static_cast<uint32_t>(i))));
+  }
+  Open();
+  const StoredExperiment after = Read("e");
+  ASSERT_THAT(after.jobs, SizeIs(3));
+  EXPECT_THAT(after.cells, SizeIs(before.cells.size()));
+  for (size_t i = 0; i < after.jobs.size(); ++i) {
+    EXPECT_EQ(after.jobs[i].job.SerializeAsString(), before.jobs[i].job.SerializeAsString());
+    EXPECT_THAT(after.jobs[i].restored, SizeIs(static_cast<size_t>(after.jobs[i].job.shards_size())));
+    EXPECT_EQ(after.jobs[i].restored[0].epoch, 42u);
+    EXPECT_EQ(after.jobs[i].cached_shards, 0u);
+  }
+  const v1::Job& train = after.jobs[0].job;
+  EXPECT_TRUE(train.spec().has_train());
+  ASSERT_TRUE(after.jobs[0].weights.has_value());
+  EXPECT_EQ(after.jobs[0].weights->sha256(), Sha256("weights"));
+  EXPECT_THAT(*store_->ReadEpochs(train.digest()), SizeIs(3));
+  EXPECT_THAT(*store_->ReadArtifacts(train.digest()), SizeIs(1));
+
+  const std::string& evaluate = after.jobs[1].job.digest();
+  const std::vector<v1::ExampleRecord> records = *store_->ReadExamples(evaluate, 5, 10);
+  ASSERT_THAT(records, SizeIs(10));
+  EXPECT_EQ(records[0].index(), 5u);
+  EXPECT_EQ(records[0].label(), 5);
+  EXPECT_EQ(records[0].clean_prediction(), 9);
+  EXPECT_EQ(records[0].adversarial_prediction(), -1);
+  EXPECT_EQ(records[0].forward_passes(), 1u);
+}
+
+TEST_F(SqliteStoreTest, VerdictsAreCountedOfCommittedJobsOnly) {
+  Open();
+  const StoredExperiment stored = Submit(TrainingExperiment("e", 1));
+  const v1::Job& attack = stored.jobs[2].job;
+  ASSERT_TRUE(attack.spec().has_attack());
+  ASSERT_OK(Write(Result(attack, 0)));
+  EXPECT_THAT(*store_->CountVerdicts({attack.digest()}), IsEmpty());
+  EXPECT_THAT(*store_->FindCommitted({attack.digest()}), IsEmpty());
+  ASSERT_OK(Write(Result(attack, 1)));
+  const VerdictCounts counts = store_->CountVerdicts({attack.digest()})->at(attack.digest());
+  EXPECT_EQ(counts.n, 20u);
+  EXPECT_EQ(counts.clean_correct, 16u);
+  EXPECT_EQ(counts.not_broken, 10u);
+  EXPECT_THAT(*store_->FindCommitted({"unknown", attack.digest()}), ElementsAre(attack.digest()));
+}
+
+TEST_F(SqliteStoreTest, ShardIsCommittedOnce_SecondResultChangesNothing) {
+  Open();
+  const v1::Job job = Submit(EvaluationExperiment("e", 20, 10)).jobs[0].job;
+  ASSERT_OK(Write(Result(job, 0, 1)));
+  StoreResult second = Result(job, 0, 2);
+  second.result.mutable_records(0)->set_clean_prediction(3);
+  ASSERT_OK(Write(second));
+  EXPECT_EQ(Read("e").jobs[0].restored[0].committed, Digest(1));
+  EXPECT_EQ((*store_->ReadExamples(job.digest(), 0, 1))[0].clean_prediction(), 9);
+  EXPECT_THAT(*store_->FindCommitted({job.digest()}), IsEmpty());
+}
+
+TEST_F(SqliteStoreTest, ResubmissionKeepsResultsAndMovesToTheEnd) {
+  Open();
+  const StoredExperiment first = Submit(EvaluationExperiment("first", 20, 10));
+  ASSERT_OK(Write(Result(first.jobs[0].job, 1)));
+  Submit(EvaluationExperiment("second", 30, 10));
+  const StoredExperiment again = Submit(EvaluationExperiment("first", 20, 10));
+  EXPECT_EQ(again.jobs[0].cached_shards, 1u);
+  EXPECT_EQ(again.jobs[0].cached_examples, 10u);
+  EXPECT_THAT(*store_->ExperimentNames(), ElementsAre("second", "first"));
+  EXPECT_GT(again.order, first.order);
+}
+
+TEST_F(SqliteStoreTest, SameJobWithOtherShardsKeepsTheShardsItHas) {
+  Open();
+  Submit(EvaluationExperiment("coarse", 20, 10));
+  EXPECT_EQ(Submit(EvaluationExperiment("fine", 20, 1)).jobs[0].job.shards_size(), 2);
+}
+
+TEST_F(SqliteStoreTest, AttemptsCountAgainstBudgetsUntilTheExperimentIsSubmittedAgain) {
+  Open();
+  const v1::Job job = Submit(EvaluationExperiment("e", 20, 10)).jobs[0].job;
+  const auto attempt = [&](StoreAttempt::Kind kind, uint64_t epoch) {
+    return StoreAttempt{
+        .lease = {job.digest(), 0, epoch},
+        .kind = kind,
+        .worker = "w",
+        .failure = {.code = 2, .message = absl::StrCat("try ", epoch)},
+        .digest = kind == StoreAttempt::Kind::kNondeterministic ? std::optional(Digest(9)) : std::nullopt,
+        .when = absl::UnixEpoch()};
+  };
+  ASSERT_OK(Write(attempt(StoreAttempt::Kind::kFailed, 1)));
+  ASSERT_OK(Write(attempt(StoreAttempt::Kind::kFailed, 2)));
+  ASSERT_OK(Write(attempt(StoreAttempt::Kind::kLost, 3)));
+  ASSERT_OK(Write(attempt(StoreAttempt::Kind::kLost, 3)));  // taken over under its epoch, and lost again
+  ASSERT_OK(Write(attempt(StoreAttempt::Kind::kNondeterministic, 4)));
+  RestoredShard shard = Read("e").jobs[0].restored.at(0);
+  EXPECT_EQ(shard.failures, 2);
+  EXPECT_EQ(shard.losses, 2);
+  EXPECT_EQ(shard.epoch, 2u);
+  EXPECT_EQ(shard.message, "try 3");
+  EXPECT_TRUE(shard.nondeterministic);
+  shard = Submit(EvaluationExperiment("e", 20, 10)).jobs[0].restored.at(0);
+  EXPECT_EQ(shard.failures, 0);
+  EXPECT_EQ(shard.losses, 0);
+}
+
+TEST_F(SqliteStoreTest, TrainingIsRedoneFromAnEarlierCheckpoint_LaterEpochsAreRemoved) {
+  Open();
+  const v1::Job train = Submit(TrainingExperiment("e", 9)).jobs[0].job;
+  StoreEpochs epochs{.job = train.digest(), .epochs = {}, .checkpoint = {}};
+  for (uint32_t i = 0; i < 5; ++i) epochs.epochs.push_back(SmallEpoch(i));
+  epochs.checkpoint.set_sha256(Sha256("five"));
+  ASSERT_OK(Write(epochs));
+  epochs.epochs = {SmallEpoch(1), SmallEpoch(2)};
+  epochs.checkpoint.set_sha256(Sha256("three"));
+  ASSERT_OK(Write(epochs));
+  const StoredJob job = Read("e").jobs[0];
+  EXPECT_THAT(job.epochs, SizeIs(3));
+  EXPECT_EQ(job.checkpoint->sha256(), Sha256("three"));
+}
+
+TEST_F(SqliteStoreTest, GenerationGrowsAtEveryStart) {
+  Open();
+  EXPECT_EQ(*store_->NextGeneration(), 1u);
+  Open();
+  EXPECT_EQ(*store_->NextGeneration(), 2u);
+}
+
+TEST_F(SqliteStoreTest, BatchFailsInTheMiddle_NothingOfItIsStored) {
+  Open();
+  const v1::Job job = Submit(EvaluationExperiment("e", 20, 10)).jobs[0].job;
+  StoreResult unknown = Result(job, 1);
+  unknown.lease.job = std::string(64, '0');
+  const std::vector<StoreWrite> batch = {Result(job, 0), unknown};
+  EXPECT_THAT(store_->Write(batch), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no such job")));
+  EXPECT_THAT(Read("e").jobs[0].restored, IsEmpty());
+  ASSERT_OK(Write(Result(job, 0)));
+}
+
+TEST_F(SqliteStoreTest, DiskIsFull_WriteFailsAndWhatWasStoredStays) {
+  Open();
+  const v1::Job job = Submit(EvaluationExperiment("e", 2'000, 1'000)).jobs[0].job;
+  ASSERT_OK(Write(Result(job, 0)));
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = signal(SIGXFSZ, SIG_IGN);
+  rlimit tight = before;
+  tight.rlim_cur = std::filesystem::file_size(path_ + "-wal") + 4'096;
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &tight), 0);
+  const absl::Status status = Write(Result(job, 1));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, handler);
+  EXPECT_TRUE(absl::IsUnavailable(status) || absl::IsResourceExhausted(status)) << status;
+  Open();
+  EXPECT_THAT(Read("e").jobs[0].restored, SizeIs(1));
+  EXPECT_THAT(*store_->ReadExamples(job.digest(), 0, 5'000), SizeIs(1'000));
+}
+
+TEST_F(SqliteStoreTest, FileIsNoDatabase_IsDataLoss) {
+  std::ofstream(path_) << std::string(4'096, 'x');
+  EXPECT_THAT(SqliteStore::Open(path_), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("not a database")));
+}
+
+TEST_F(SqliteStoreTest, PagesAreOverwritten_IsDataLoss) {
+  Open();
+  Submit(EvaluationExperiment("e", 2'000, 1));
+  store_.reset();
+  std::fstream file(path_, std::ios::binary | std::ios::in | std::ios::out);
+  const auto size = static_cast<std::streamoff>(std::filesystem::file_size(path_));
+  file.seekp(4'096);
+  const std::string noise(static_cast<size_t>(size) - 4'096, '\x5a');
+  file.write(noise.data(), static_cast<std::streamsize>(noise.size()));
+  file.close();
+  absl::StatusOr<std::unique_ptr<SqliteStore>> store = SqliteStore::Open(path_);
+  const absl::Status status = store.ok() ? (*store)->ReadExperiment("e").status() : store.status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kDataLoss, HasSubstr("malformed")));
+}
+
+TEST_F(SqliteStoreTest, StoreOfANewerVersionIsRefused) {
+  Open();
+  store_.reset();
+  {
+    auto database = SqliteDatabase::Open(path_, /*read_only=*/false);
+    ASSERT_OK(database);
+    ASSERT_OK((*database)->Execute("PRAGMA user_version = 999"));
+  }
+  EXPECT_THAT(SqliteStore::Open(path_), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("newer Tightrope")));
+}
+
+TEST_F(SqliteStoreTest, DatabaseOfSomethingElseIsRefused) {
+  {
+    auto database = SqliteDatabase::Open(path_, /*read_only=*/false);
+    ASSERT_OK(database);
+    ASSERT_OK((*database)->Execute("CREATE TABLE recipes (name TEXT)"));
+  }
+  EXPECT_THAT(SqliteStore::Open(path_), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("not a Tightrope store")));
+}
+
+TEST_F(SqliteStoreTest, DirectoryIsMissing_IsUnavailable) {
+  EXPECT_THAT(SqliteStore::Open((directory_ / "missing" / "results.sqlite").string()),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("cannot open the store")));
+}
+
+TEST_F(SqliteStoreTest, UnknownExperimentIsNotFound) {
+  Open();
+  EXPECT_THAT(store_->ReadExperiment("e"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no such experiment")));
+  EXPECT_THAT(store_->ReadPlan("e"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no such experiment")));
+}
+
+}  // namespace
+}  // namespace tightrope

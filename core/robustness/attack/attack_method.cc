@@ -1,0 +1,37 @@
+#include "core/robustness/attack/attack_method.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+
+namespace tightrope {
+namespace {
+
+struct Entry {
+  Attack::MethodCase method;
+  std::unique_ptr<AttackMethod> (*make)(const Attack&);
+};
+
+constexpr Entry kMethods[] = {
+    {Attack::kFgsm, MakeFgsm},
+    {Attack::kPgd, MakePgd},
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<AttackMethod>> MakeAttackMethod(const Attack& attack) {
+  if (attack.norm() != NORM_LINF && attack.norm() != NORM_L2) {
+    return absl::InvalidArgumentError(absl::StrCat("an attack needs norm linf or l2, not ", attack.norm()));
+  }
+  if (!std::isfinite(attack.epsilon()) || attack.epsilon() < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("an attack's epsilon must be finite and at least 0, not ", attack.epsilon()));
+  }
+  for (const Entry& entry : kMethods) {
+    if (entry.method == attack.method_case()) return entry.make(attack);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("this worker does not know the attack's method; update it. Field number: ", attack.method_case()));
+}
+
+}  // namespace tightrope

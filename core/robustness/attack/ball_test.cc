@@ -1,0 +1,228 @@
+#include "core/robustness/attack/ball.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace tightrope {
+namespace {
+
+constexpr double kRadii[] = {0, 1e-3, 8.0 / 255, 0.1, 0.3, 0.5, 1};
+
+absl::Span<const float> Values(const torch::Tensor& tensor) {
+  return {tensor.data_ptr<float>(), size_t(tensor.numel())};
+}
+
+absl::Span<const float> Row(const torch::Tensor& tensor, int64_t row) {
+  const int64_t elements = tensor.numel() / tensor.size(0);
+  return {tensor.data_ptr<float>() + row * elements, static_cast<size_t>(elements)};
+}
+
+torch::Tensor Uniform(torch::IntArrayRef shape, uint32_t ordinal, double low, double high) {
+  torch::Tensor tensor = torch::empty(shape, torch::kFloat32);
+  RandomStream(1, "ball", "test")
+      .Uniform({.example = ordinal}, absl::MakeSpan(tensor.data_ptr<float>(), tensor.numel()));
+  return tensor.mul_(high - low).add_(low);
+}
+
+// As data sets have them: multiples of 1/255, 0 and 1 among them.
+torch::Tensor Pixels(torch::IntArrayRef shape, uint32_t ordinal) {
+  return Uniform(shape, ordinal, -20, 275).clamp_(0, 255).round_().div_(255);
+}
+
+torch::Tensor Radii(int64_t rows, double epsilon) { return torch::full({rows}, epsilon, torch::kFloat64); }
+
+std::vector<uint32_t> Examples(int64_t rows) {
+  std::vector<uint32_t> examples(rows);
+  std::iota(examples.begin(), examples.end(), 0);
+  return examples;
+}
+
+void ExpectLinfFeasible(const torch::Tensor& centers, const torch::Tensor& points, double epsilon) {
+  const absl::Span<const float> from = Values(centers);
+  const absl::Span<const float> to = Values(points);
+  for (size_t i = 0; i < from.size(); ++i) {
+    ASSERT_LE(std::abs(double{to[i]} - double{from[i]}), epsilon) << from[i] << " → " << to[i];
+    ASSERT_LE(double{std::abs(to[i] - from[i])}, epsilon) << from[i] << " → " << to[i];
+    ASSERT_GE(to[i], 0.0f);
+    ASSERT_LE(to[i], 1.0f);
+  }
+}
+
+TEST(BallTest, LinfProjectionIsFeasibleWithNoTolerance) {
+  const torch::Tensor centers = Pixels({40, 1, 28, 28}, 0);
+  for (const double epsilon : kRadii) {
+    torch::Tensor points = Uniform({40, 1, 28, 28}, 1, -0.5, 1.5);
+    const Ball ball(NORM_LINF, centers, Radii(40, epsilon));
+    ball.Project(points);
+    ExpectLinfFeasible(centers, points, epsilon);
+    ASSERT_EQ(ball.MakeFeasible(points).numel(), 0);
+  }
+}
+
+TEST(BallTest, LinfProjectionAgreesWithBisection) {
+  const torch::Tensor centers = Pixels({8, 1, 28, 28}, 2);
+  const torch::Tensor outside = Uniform({8, 1, 28, 28}, 3, -0.5, 1.5);
+  for (const double epsilon : kRadii) {
+    torch::Tensor points = outside.clone();
+    Ball(NORM_LINF, centers, Radii(8, epsilon)).Project(points);
+    for (int64_t i = 0; i < points.numel(); ++i) {
+      const double center = Values(centers)[i];
+      const double wanted = Values(outside)[i];
+      double low = 0;  // the largest share of the way from the center that is feasible
+      double high = 1;
+      for (int round = 0; round < 60; ++round) {
+        const double share = (low + high) / 2;
+        const double point = center + share * (wanted - center);
+        (std::abs(point - center) <= epsilon && point >= 0 && point <= 1 ? low : high) = share;
+      }
+      ASSERT_NEAR(Values(points)[i], center + low * (wanted - center), 1.2e-7);
+    }
+  }
+}
+
+TEST(BallTest, L2ProjectionAgreesWithBisection) {
+  const torch::Tensor centers = Pixels({8, 1, 28, 28}, 4);
+  const torch::Tensor outside = Uniform({8, 1, 28, 28}, 5, -0.5, 1.5);
+  for (const double epsilon : {0.0, 0.05, 0.5, 2.0, 28.0}) {
+    torch::Tensor points = outside.clone();
+    Ball(NORM_L2, centers, Radii(8, epsilon)).Project(points);
+    for (int64_t row = 0; row < 8; ++row) {
+      const absl::Span<const float> center = Row(centers, row);
+      const absl::Span<const float> wanted = Row(outside, row);
+      double low = 0;
+      double high = 1;
+      for (int round = 0; round < 60; ++round) {
+        const double share = (low + high) / 2;
+        double squares = 0;
+        for (size_t i = 0; i < center.size(); ++i) squares += std::pow(share * (double{wanted[i]} - center[i]), 2);
+        (std::sqrt(squares) <= epsilon ? low : high) = share;
+      }
+      for (size_t i = 0; i < center.size(); ++i) {
+        const double point = std::clamp(center[i] + low * (double{wanted[i]} - center[i]), 0.0, 1.0);
+        ASSERT_NEAR(Row(points, row)[i], point, 2e-6);
+      }
+    }
+  }
+}
+
+TEST(BallTest, L2PointsAreFeasibleWithNoToleranceOnceMadeSo) {
+  const torch::Tensor centers = Pixels({40, 1, 28, 28}, 6);
+  for (const double epsilon : {0.0, 1e-6, 1e-3, 0.1, 0.5, 2.0, 5.0}) {
+    for (const bool projected : {true, false}) {
+      torch::Tensor points = Uniform({40, 1, 28, 28}, 7, 0, 1);
+      const Ball ball(NORM_L2, centers, Radii(40, epsilon));
+      if (projected) ball.Project(points);
+      ball.MakeFeasible(points);
+      for (int64_t row = 0; row < 40; ++row) {
+        ASSERT_LE(Distance(NORM_L2, Row(centers, row), Row(points, row)), epsilon);
+      }
+      EXPECT_GE(points.min().item<float>(), 0.0f);
+      EXPECT_LE(points.max().item<float>(), 1.0f);
+    }
+  }
+}
+
+TEST(BallTest, OnlyRowsOutsideAreMadeFeasible) {
+  const torch::Tensor centers = torch::full({3, 1, 4, 4}, 0.5f);
+  torch::Tensor points = centers.clone();
+  points[0] += 0.01f;
+  points[1] += 0.2f;  // at l2 distance 0.8
+  const torch::Tensor before = points.clone();
+  const torch::Tensor moved = Ball(NORM_L2, centers, Radii(3, 0.5)).MakeFeasible(points);
+  ASSERT_EQ(moved.numel(), 1);
+  EXPECT_EQ(moved.item<int64_t>(), 1);
+  EXPECT_TRUE(torch::equal(points[0], before[0]));
+  EXPECT_TRUE(torch::equal(points[2], before[2]));
+  EXPECT_LE(Distance(NORM_L2, Row(centers, 1), Row(points, 1)), 0.5);
+  EXPECT_GT(Distance(NORM_L2, Row(centers, 1), Row(points, 1)), 0.49);
+}
+
+TEST(BallTest, EachRowHasItsOwnRadius) {
+  const torch::Tensor centers = torch::full({3, 1, 2, 2}, 0.5f);
+  for (const Norm norm : {NORM_LINF, NORM_L2}) {
+    torch::Tensor points = torch::ones({3, 1, 2, 2});
+    const Ball ball(norm, centers, torch::tensor({0.0, 0.1, 0.25}, torch::kFloat64));
+    ball.Project(points);
+    EXPECT_EQ(Distance(norm, Row(centers, 0), Row(points, 0)), 0);
+    EXPECT_NEAR(Distance(norm, Row(centers, 1), Row(points, 1)), 0.1, 1e-6);
+    EXPECT_NEAR(Distance(norm, Row(centers, 2), Row(points, 2)), 0.25, 1e-6);
+    torch::Tensor one = torch::ones({1, 1, 2, 2});
+    ball.Select(torch::tensor({int64_t{2}})).Project(one);
+    EXPECT_TRUE(torch::equal(one[0], points[2]));
+  }
+}
+
+TEST(BallTest, LinfRandomPointsAreUniformInTheBox) {
+  const torch::Tensor centers = torch::full({500, 1, 8, 8}, 0.5f);
+  const torch::Tensor points =
+      Ball(NORM_LINF, centers, Radii(500, 0.25)).RandomPoints(RandomStream(1, "job", "attack"), Examples(500), 0);
+  const torch::Tensor share = (points - centers) / 0.25;  // of 32,000 draws from [-1, 1)
+  EXPECT_NEAR(share.mean().item<float>(), 0, 5 * std::sqrt(1.0 / 3 / 32000));
+  EXPECT_NEAR(share.square().mean().item<float>(), 1.0 / 3, 5 * std::sqrt(4.0 / 45 / 32000));
+  ExpectLinfFeasible(centers, points, 0.25);
+}
+
+TEST(BallTest, L2RandomPointsAreUniformInTheBall) {
+  const torch::Tensor centers = torch::full({2000, 1, 3, 3}, 0.5f);
+  const torch::Tensor points =
+      Ball(NORM_L2, centers, Radii(2000, 0.4)).RandomPoints(RandomStream(1, "job", "attack"), Examples(2000), 0);
+  double volume = 0;  // the share of the ball's volume inside the point's radius, uniform in [0, 1)
+  for (int64_t row = 0; row < 2000; ++row) {
+    volume += std::pow(Distance(NORM_L2, Row(centers, row), Row(points, row)) / 0.4, 9) / 2000;
+  }
+  EXPECT_NEAR(volume, 0.5, 5 * std::sqrt(1.0 / 12 / 2000));
+  EXPECT_NEAR((points - centers).mean().item<float>(), 0, 5 * 0.4 / std::sqrt(11.0 * 18000));
+}
+
+TEST(BallTest, ARandomPointDependsOnTheExampleAndNotOnItsRow) {
+  const RandomStream stream(1, "job", "attack");
+  const torch::Tensor centers = torch::full({3, 1, 5, 5}, 0.5f);
+  for (const Norm norm : {NORM_LINF, NORM_L2}) {
+    const Ball ball(norm, centers, Radii(3, 0.3));
+    const torch::Tensor forward = ball.RandomPoints(stream, {7, 8, 9}, 1);
+    const torch::Tensor backward = ball.RandomPoints(stream, {9, 8, 7}, 1);
+    EXPECT_TRUE(torch::equal(forward, backward.flip(0)));
+    EXPECT_FALSE(torch::equal(forward[0], forward[1]));
+    EXPECT_FALSE(torch::equal(forward, ball.RandomPoints(stream, {7, 8, 9}, 2)));
+  }
+}
+
+TEST(BallTest, AStepHasItsLengthAndDirection) {
+  const torch::Tensor centers = torch::full({1, 1, 1, 2}, 0.5f);
+  const torch::Tensor gradient = torch::tensor({3e-20f, -4e-20f}).view({1, 1, 1, 2});
+  torch::Tensor linf = centers.clone();
+  Ball(NORM_LINF, centers, Radii(1, 0.5)).Ascend(linf, gradient.clone(), 0.1);
+  EXPECT_TRUE(torch::allclose(linf.flatten(), torch::tensor({0.6f, 0.4f}), 0, 1e-6));
+  torch::Tensor l2 = centers.clone();
+  Ball(NORM_L2, centers, Radii(1, 0.5)).Ascend(l2, gradient.clone(), 0.1);
+  EXPECT_TRUE(torch::allclose(l2.flatten(), torch::tensor({0.56f, 0.42f}), 0, 1e-6));
+}
+
+TEST(BallTest, ARowWithoutAGradientStays) {
+  const torch::Tensor centers = Pixels({4, 1, 3, 3}, 8);
+  torch::Tensor gradient = torch::zeros({4, 1, 3, 3});
+  gradient[1].fill_(std::numeric_limits<float>::quiet_NaN());
+  gradient[2].fill_(std::numeric_limits<float>::denorm_min());
+  gradient[3][0][0][0] = std::numeric_limits<float>::quiet_NaN();
+  for (const Norm norm : {NORM_LINF, NORM_L2}) {
+    torch::Tensor points = centers.clone();
+    Ball(norm, centers, Radii(4, 0.1)).Ascend(points, gradient.clone(), 0.05);
+    EXPECT_TRUE(torch::equal(points[0], centers[0]));
+    EXPECT_TRUE(torch::equal(points[1], centers[1]));
+    EXPECT_TRUE(points.isfinite().all().item<bool>());
+    if (norm == NORM_L2) {
+      EXPECT_TRUE(torch::equal(points[2], centers[2]));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tightrope

@@ -1,0 +1,90 @@
+// Figures that others can repeat: models trained apart, with published clean and robust accuracy (see the README beside
+// them).
+#include <filesystem>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "core/dataset/dataset.h"
+#include "core/robustness/attack/run_attack.h"
+#include "core/robustness/model/classifier.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/shared_data.h"
+#include "tests/status_matchers.h"
+
+namespace tightrope {
+namespace {
+
+struct Golden {
+  const char* dataset;
+  const char* model;
+  int clean_correct;  // of the 10,000 test images
+  double epsilon;
+  double step_size;
+  double robust_percent;  // of the first 1,000 test images, after 20 steps from one random start
+  double tolerance;       // other random draws, and every iterate judged rather than the last
+};
+
+void PrintTo(const Golden& golden, std::ostream* out) { *out << golden.model; }
+
+class GoldenTest : public ::testing::TestWithParam<Golden> {};
+
+TEST_P(GoldenTest, CleanAndRobustAccuracyAreThePublishedOnes) {
+  const Golden& golden = GetParam();
+  TIGHTROPE_NEEDS_SHARED(std::string("golden/") + golden.model);
+  std::vector<std::string> search = {"/usr/share/datasets"};
+  if (std::string(golden.dataset) == "mnist") {
+    TIGHTROPE_NEEDS_SHARED("data/mnist");
+    search = {SharedDirectory() + "/data"};
+  } else if (!std::filesystem::exists("/usr/share/datasets/fashion-mnist")) {
+    GTEST_SKIP() << "no /usr/share/datasets/fashion-mnist (apt-get install dataset-fashion-mnist)";
+  }
+  const auto split = ResolveDataset(golden.dataset, SPLIT_TEST, search);
+  ASSERT_OK(split);
+  const auto data = ParseIdx(split->images, split->labels, split->ref.classes());
+  ASSERT_OK(data);
+  UseOneThreadPerExecutor();
+  const auto classifier = LoadTorchScript(SharedDirectory() + "/golden/" + golden.model, split->ref, torch::kCPU);
+  ASSERT_OK(classifier);
+
+  Shard range;
+  range.set_end(data->count);
+  const auto clean = RunEvaluation(range, *data, **classifier, [](const EvaluationProgress&) { return true; });
+  ASSERT_OK(clean);
+  int correct = 0;
+  for (const ExampleRecord& record : *clean) correct += record.clean_prediction() == record.label();
+  EXPECT_NEAR(correct, golden.clean_correct, 1);
+
+  AttackJob job;
+  job.set_seed(1);
+  job.mutable_attack()->set_norm(NORM_LINF);
+  job.mutable_attack()->set_epsilon(golden.epsilon);
+  PgdAttack& pgd = *job.mutable_attack()->mutable_pgd();
+  pgd.set_steps(20);
+  pgd.set_step_size(golden.step_size);
+  pgd.set_restarts(1);
+  pgd.set_random_start(true);
+  range.set_end(1000);
+  const auto attacked =
+      RunAttack(job, "golden", range, *data, **classifier, [](const EvaluationProgress&) { return true; });
+  ASSERT_OK(attacked);
+  int unbroken = 0;
+  for (const ExampleRecord& record : attacked->records) unbroken += record.verdict() == VERDICT_UNDECIDED;
+  EXPECT_NEAR(unbroken / 10.0, golden.robust_percent, golden.tolerance);
+  RecordProperty("clean_correct", correct);
+  RecordProperty("unbroken_of_1000", unbroken);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GoldenTest,
+                         ::testing::Values(Golden{"mnist", "at03.pt", 9745, 0.3, 0.03, 90.4, 0.7},
+                                           Golden{"mnist", "std.pt", 9819, 0.3, 0.03, 0, 0},
+                                           Golden{"fashion-mnist", "fashion_std.pt", 8819, 0.1, 0.01, 4.0, 1},
+                                           Golden{"fashion-mnist", "fashion_at01.pt", 8205, 0.1, 0.01, 71.8, 1}),
+                         [](const auto& parameter) {
+                           const std::string file = parameter.param.model;
+                           return file.substr(0, file.find('.'));
+                         });
+
+}  // namespace
+}  // namespace tightrope

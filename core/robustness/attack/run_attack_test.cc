@@ -1,0 +1,441 @@
+#include "core/robustness/attack/run_attack.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "core/robustness/attack/ball.h"
+#include "core/robustness/attack/dataset_batch.h"
+#include "core/robustness/attack/toy_dataset.h"
+#include "core/robustness/model/network.h"
+#include "core/robustness/random_stream.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/status_matchers.h"
+
+namespace tightrope {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+const EvaluationCallback kGoOn = [](const EvaluationProgress&) { return true; };
+
+Shard Range(uint64_t begin, uint64_t end) {
+  Shard range;
+  range.set_begin(begin);
+  range.set_end(end);
+  return range;
+}
+
+AttackJob PgdJob(Norm norm, double epsilon, uint32_t steps = 10, uint32_t restarts = 1, double step_size = 0) {
+  AttackJob job;
+  job.set_seed(1);
+  job.mutable_attack()->set_norm(norm);
+  job.mutable_attack()->set_epsilon(epsilon);
+  PgdAttack& pgd = *job.mutable_attack()->mutable_pgd();
+  pgd.set_steps(steps);
+  pgd.set_restarts(restarts);
+  pgd.set_step_size(step_size);
+  pgd.set_random_start(true);
+  return job;
+}
+
+AttackJob FgsmJob(Norm norm, double epsilon) {
+  AttackJob job;
+  job.mutable_attack()->set_norm(norm);
+  job.mutable_attack()->set_epsilon(epsilon);
+  job.mutable_attack()->mutable_fgsm();
+  return job;
+}
+
+// Two classes with logits (0, w·x + b). Rows do not meet in any product, so that a row's logits are the same in every
+// batch.
+class LinearClassifier : public Classifier {
+ public:
+  LinearClassifier(torch::Tensor weight, double bias) : weight_(std::move(weight)), bias_(bias) {}
+
+  torch::Tensor Logits(const torch::Tensor& inputs) override {
+    batch_sizes.push_back(inputs.size(0));
+    const torch::Tensor score = (inputs.flatten(1) * weight_).sum(1) + bias_;
+    return torch::stack({torch::zeros_like(score), score}, 1);
+  }
+  torch::Device device() const override { return torch::kCPU; }
+
+  std::vector<int64_t> batch_sizes;  // of every look so far
+
+ private:
+  torch::Tensor weight_;
+  double bias_;
+};
+
+// Passes on to another classifier and spoils the logits of some rows.
+class SpoiledClassifier : public Classifier {
+ public:
+  // `spoil`: N×C×H×W → N bool.
+  SpoiledClassifier(Classifier& good, std::function<torch::Tensor(const torch::Tensor&)> spoil, float with)
+      : good_(good), spoil_(std::move(spoil)), with_(with) {}
+
+  torch::Tensor Logits(const torch::Tensor& inputs) override {
+    return good_.Logits(inputs).masked_fill(spoil_(inputs).view({-1, 1}), with_);
+  }
+  torch::Device device() const override { return torch::kCPU; }
+
+ private:
+  Classifier& good_;
+  std::function<torch::Tensor(const torch::Tensor&)> spoil_;
+  float with_;
+};
+
+// A toy data set and a linear model for it.
+class RunAttackTest : public ::testing::Test {
+ protected:
+  static constexpr uint32_t kExamples = 60;
+  static constexpr uint32_t kSide = 8;
+
+  Dataset data_ = MakeToyDataset(kExamples, kSide, 2, 0.5);
+  torch::Tensor weight_ = MakeWeight();
+  LinearClassifier linear_{weight_, 0};  // gets all of them right
+
+  // Class 1 has its odd pixels brighter, class 0 its even ones; not all weights are equal.
+  static torch::Tensor MakeWeight() {
+    torch::Tensor weight = torch::empty({kSide * kSide});
+    for (int64_t i = 0; i < weight.numel(); ++i) {
+      weight[i] = (i % 2 == 1 ? 1.0f : -1.0f) * (1.0f + 0.01f * static_cast<float>(i % 7));
+    }
+    return weight;
+  }
+
+  float Score(uint64_t example) {
+    const uint32_t index = static_cast<uint32_t>(example);
+    return linear_.Logits(MakeBatch(data_, {index}, torch::kCPU).inputs)[0][1].item<float>();
+  }
+};
+
+int Count(const AttackOutcome& outcome, Verdict verdict) {
+  int count = 0;
+  for (const ExampleRecord& record : outcome.records) count += record.verdict() == verdict;
+  return count;
+}
+
+// Every claim of a record that can be checked from the stored witness alone.
+void ExpectWitnessesHold(const AttackOutcome& outcome, const AttackJob& job, const Dataset& data,
+                         Classifier& classifier) {
+  const int64_t elements = int64_t{data.channels} * data.height * data.width;
+  int64_t rows = 0;
+  for (const ExampleRecord& record : outcome.records) {
+    if (record.witness_row() < 0) continue;
+    ASSERT_EQ(record.witness_row(), rows++);
+    EXPECT_EQ(record.verdict(), VERDICT_BROKEN);
+    EXPECT_EQ(record.clean_prediction(), record.label());
+    const absl::Span<const float> witness(outcome.witnesses.values.data() + record.witness_row() * elements, elements);
+    const torch::Tensor clean = MakeBatch(data, {static_cast<uint32_t>(record.index())}, torch::kCPU).inputs;
+    const absl::Span<const float> original(clean.data_ptr<float>(), elements);
+    ASSERT_LE(Distance(job.attack().norm(), original, witness), job.attack().epsilon());
+    ASSERT_EQ(Distance(job.attack().norm(), original, witness), record.distance());
+    for (const float value : witness) ASSERT_TRUE(value >= 0 && value <= 1);
+    const torch::Tensor point = torch::tensor(std::vector<float>(witness.begin(), witness.end())).view(clean.sizes());
+    const int64_t prediction = classifier.Logits(point).argmax(1).item<int64_t>();
+    EXPECT_NE(prediction, record.label());
+    EXPECT_EQ(prediction, record.adversarial_prediction());
+  }
+  EXPECT_EQ(rows, outcome.witnesses.rows);
+  EXPECT_EQ(rows * elements, static_cast<int64_t>(outcome.witnesses.values.size()));
+}
+
+std::string Bytes(const AttackOutcome& outcome) {
+  std::string bytes;
+  for (const ExampleRecord& record : outcome.records) bytes += record.SerializeAsString();
+  bytes.append(reinterpret_cast<const char*>(outcome.witnesses.values.data()), 4 * outcome.witnesses.values.size());
+  return bytes;
+}
+
+// The score moves by at most ε‖w‖₁ (linf) or ε‖w‖₂ (l2), and both attacks reach it: an example is broken exactly when
+// its score is nearer to zero than that. Pixels are far enough from 0 and 1 not to be clipped.
+TEST_F(RunAttackTest, OnALinearModelExactlyTheExamplesNearerThanTheDualNormAreBroken) {
+  for (const Norm norm : {NORM_LINF, NORM_L2}) {
+    const double dual = (norm == NORM_LINF ? weight_.abs().sum() : weight_.norm()).item<double>();
+    std::vector<double> distances;
+    for (uint64_t i = 0; i < kExamples; ++i) distances.push_back(std::abs(Score(i)) / dual);
+    std::vector<double> sorted = distances;
+    std::sort(sorted.begin(), sorted.end());
+    const double epsilon = (sorted[kExamples / 2 - 1] + sorted[kExamples / 2]) / 2;  // breaks half of them
+    for (const AttackJob& job : {FgsmJob(norm, epsilon), PgdJob(norm, epsilon, 20)}) {
+      const auto outcome = RunAttack(job, "job", Range(0, kExamples), data_, linear_, kGoOn);
+      ASSERT_OK(outcome);
+      for (const ExampleRecord& record : outcome->records) {
+        ASSERT_EQ(record.clean_prediction(), record.label());
+        EXPECT_EQ(record.verdict(), distances[record.index()] < epsilon ? VERDICT_BROKEN : VERDICT_UNDECIDED)
+            << job.DebugString() << record.DebugString() << distances[record.index()];
+      }
+      EXPECT_EQ(Count(*outcome, VERDICT_BROKEN), kExamples / 2);
+      ExpectWitnessesHold(*outcome, job, data_, linear_);
+    }
+  }
+}
+
+TEST_F(RunAttackTest, WithRadiusZeroRobustAccuracyIsCleanAccuracy) {
+  LinearClassifier biased(weight_, 2.0);  // gets some of them wrong
+  for (const AttackJob& job : {PgdJob(NORM_LINF, 0), PgdJob(NORM_L2, 0), FgsmJob(NORM_LINF, 0), FgsmJob(NORM_L2, 0)}) {
+    const auto outcome = RunAttack(job, "job", Range(0, kExamples), data_, biased, kGoOn);
+    ASSERT_OK(outcome);
+    int wrong = 0;
+    for (const ExampleRecord& record : outcome->records) wrong += record.clean_prediction() != record.label();
+    EXPECT_GT(wrong, 0);
+    EXPECT_LT(wrong, static_cast<int>(kExamples));
+    EXPECT_EQ(Count(*outcome, VERDICT_BROKEN), wrong);
+    EXPECT_EQ(outcome->witnesses.rows, 0);
+  }
+}
+
+TEST_F(RunAttackTest, AMisclassifiedExampleIsItsOwnWitnessAndIsNotAttacked) {
+  LinearClassifier always_one(torch::zeros({kSide * kSide}), 1.0);
+  const auto outcome = RunAttack(PgdJob(NORM_LINF, 0.1), "job", Range(0, 2), data_, always_one, kGoOn);
+  ASSERT_OK(outcome);
+  const ExampleRecord& wrong = outcome->records[0];
+  EXPECT_EQ(wrong.label(), 0);
+  EXPECT_EQ(wrong.clean_prediction(), 1);
+  EXPECT_EQ(wrong.verdict(), VERDICT_BROKEN);
+  EXPECT_EQ(wrong.adversarial_prediction(), 1);
+  EXPECT_EQ(wrong.distance(), 0);
+  EXPECT_EQ(wrong.witness_row(), -1);
+  EXPECT_EQ(wrong.forward_passes(), 1u);
+  EXPECT_EQ(wrong.backward_passes(), 0u);
+}
+
+TEST_F(RunAttackTest, PassesAreCountedPerExample) {
+  LinearClassifier always_right(torch::zeros({kSide * kSide}), 1.0);
+  const auto outcome = RunAttack(PgdJob(NORM_LINF, 0.1, 7, 3), "job", Range(1, 2), data_, always_right, kGoOn);
+  ASSERT_OK(outcome);
+  const ExampleRecord& record = outcome->records[0];
+  EXPECT_EQ(record.index(), 1u);
+  EXPECT_EQ(record.verdict(), VERDICT_UNDECIDED);
+  EXPECT_EQ(record.adversarial_prediction(), -1);
+  EXPECT_EQ(record.forward_passes(), 1u + 3 * (7 + 1));
+  EXPECT_EQ(record.backward_passes(), 3u * 7);
+}
+
+TEST_F(RunAttackTest, ABrokenExampleLeavesTheBatchAtOnce) {
+  const auto outcome = RunAttack(PgdJob(NORM_LINF, 0.08, 20), "job", Range(0, kExamples), data_, linear_, kGoOn);
+  ASSERT_OK(outcome);
+  EXPECT_GT(Count(*outcome, VERDICT_BROKEN), 0);
+  const std::vector<int64_t>& sizes = linear_.batch_sizes;
+  int64_t looked = 0;
+  for (const int64_t size : sizes) looked += size;
+  int64_t counted = 0;
+  for (const ExampleRecord& record : outcome->records) {
+    counted += static_cast<int64_t>(record.forward_passes());
+    // Clean, one a step and one after the last, and the verdict; the gradient at a point that breaks is not taken.
+    const bool broken = record.verdict() == VERDICT_BROKEN;
+    EXPECT_EQ(record.forward_passes(), record.backward_passes() + (broken ? 3 : 2)) << record.DebugString();
+  }
+  EXPECT_EQ(looked, counted);
+}
+
+TEST_F(RunAttackTest, ARepetitionIsBitIdentical) {
+  const AttackJob job = PgdJob(NORM_L2, 0.5, 5, 2);
+  const auto first = RunAttack(job, "job", Range(0, kExamples), data_, linear_, kGoOn);
+  const auto second = RunAttack(job, "job", Range(0, kExamples), data_, linear_, kGoOn);
+  ASSERT_OK(first);
+  ASSERT_OK(second);
+  EXPECT_GT(first->witnesses.rows, 0);
+  EXPECT_EQ(Bytes(*first), Bytes(*second));
+}
+
+TEST_F(RunAttackTest, DrawsDoNotDependOnShardBoundaries) {
+  for (const Norm norm : {NORM_LINF, NORM_L2}) {
+    const AttackJob job = PgdJob(norm, norm == NORM_L2 ? 0.6 : 0.08, 5, 2);
+    const auto whole = RunAttack(job, "job", Range(0, kExamples), data_, linear_, kGoOn);
+    ASSERT_OK(whole);
+    AttackOutcome joined;
+    for (const Shard& range : {Range(0, 13), Range(13, 14), Range(14, kExamples)}) {
+      const auto part = RunAttack(job, "job", range, data_, linear_, kGoOn);
+      ASSERT_OK(part);
+      for (ExampleRecord record : part->records) {
+        if (record.witness_row() >= 0)
+          record.set_witness_row(record.witness_row() + static_cast<int>(joined.witnesses.rows));
+        joined.records.push_back(record);
+      }
+      joined.witnesses.rows += part->witnesses.rows;
+      joined.witnesses.values.insert(joined.witnesses.values.end(), part->witnesses.values.begin(),
+                                     part->witnesses.values.end());
+    }
+    EXPECT_GT(whole->witnesses.rows, 0);
+    EXPECT_EQ(Bytes(*whole), Bytes(joined));
+  }
+}
+
+TEST_F(RunAttackTest, AnotherSeedOrJobDrawsOtherPoints) {
+  const AttackJob job = PgdJob(NORM_LINF, 0.3, 3);
+  AttackJob other_seed = job;
+  other_seed.set_seed(2);
+  const auto first = RunAttack(job, "job", Range(0, kExamples), data_, linear_, kGoOn);
+  const auto by_seed = RunAttack(other_seed, "job", Range(0, kExamples), data_, linear_, kGoOn);
+  const auto by_job = RunAttack(job, "another", Range(0, kExamples), data_, linear_, kGoOn);
+  ASSERT_OK(first);
+  EXPECT_NE(first->witnesses.values, by_seed->witnesses.values);
+  EXPECT_NE(first->witnesses.values, by_job->witnesses.values);
+}
+
+TEST_F(RunAttackTest, MoreRadiusStepsOrRestartsNeverHelpTheModel) {
+  Architecture architecture;
+  architecture.mutable_mlp()->add_hidden(16);
+  auto network = MakeNetwork(architecture, ToyReference(data_));
+  ASSERT_OK(network);
+  InitialiseWeights(**network, RandomStream(3, "job", "weights"));
+  const std::unique_ptr<Classifier> classifier = MakeClassifier(*network, torch::kCPU);
+  const auto unbroken = [&](const AttackJob& job) {
+    const auto outcome = RunAttack(job, "job", Range(0, kExamples), data_, *classifier, kGoOn);
+    EXPECT_THAT(outcome, IsOk());
+    ExpectWitnessesHold(*outcome, job, data_, *classifier);
+    return Count(*outcome, VERDICT_UNDECIDED);
+  };
+  std::vector<int> by_radius, by_steps, by_restarts;
+  for (const double epsilon : {0.0, 0.01, 0.02, 0.05, 0.1}) by_radius.push_back(unbroken(PgdJob(NORM_LINF, epsilon)));
+  for (const uint32_t steps : {1, 2, 4, 8}) by_steps.push_back(unbroken(PgdJob(NORM_L2, 0.3, steps, 1, 0.05)));
+  for (const uint32_t restarts : {1, 2, 4, 8})
+    by_restarts.push_back(unbroken(PgdJob(NORM_LINF, 0.02, 1, restarts, 0.005)));
+  for (const std::vector<int>& counts : {by_radius, by_steps, by_restarts}) {
+    EXPECT_TRUE(std::is_sorted(counts.rbegin(), counts.rend())) << ::testing::PrintToString(counts);
+    EXPECT_GT(counts.front(), counts.back()) << ::testing::PrintToString(counts);
+  }
+}
+
+TEST_F(RunAttackTest, NonFiniteLogitsOnACleanExampleAreAnErrorThatNamesIt) {
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                          -std::numeric_limits<float>::infinity()}) {
+    int64_t seen = 0;
+    SpoiledClassifier spoiled(
+        linear_,
+        [&](const torch::Tensor& inputs) {
+          torch::Tensor rows = torch::zeros({inputs.size(0)}, torch::kBool);
+          if (seen <= 17 && 17 < seen + inputs.size(0)) rows[17 - seen] = true;
+          seen += inputs.size(0);
+          return rows;
+        },
+        bad);
+    EXPECT_THAT(RunAttack(PgdJob(NORM_LINF, 0.1), "job", Range(20, 50), data_, spoiled, kGoOn),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("first such example: 37")));
+    seen = 0;
+    EXPECT_THAT(RunEvaluation(Range(20, 50), data_, spoiled, kGoOn),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("first such example: 37")));
+  }
+}
+
+TEST_F(RunAttackTest, LogitsThatAreNotFiniteUnderAttackAreNeitherASuccessNorRobust) {
+  const torch::Tensor clean = MakeBatch(data_, {0, 1, 2, 3}, torch::kCPU).inputs;
+  SpoiledClassifier spoiled(
+      linear_,
+      [&](const torch::Tensor& inputs) {
+        const torch::Tensor distance =
+            (inputs.flatten(1).unsqueeze(1) - clean.flatten(1).unsqueeze(0)).abs().amax(2).amin(1);
+        return distance > 0;
+      },
+      std::numeric_limits<float>::quiet_NaN());
+  for (const AttackJob& job :
+       {PgdJob(NORM_LINF, 0.5), PgdJob(NORM_L2, 4), FgsmJob(NORM_LINF, 0.5), FgsmJob(NORM_L2, 4)}) {
+    const auto outcome = RunAttack(job, "job", Range(0, 4), data_, spoiled, kGoOn);
+    ASSERT_OK(outcome);
+    EXPECT_EQ(Count(*outcome, VERDICT_UNDECIDED), 4);
+    EXPECT_EQ(outcome->witnesses.rows, 0);
+  }
+}
+
+TEST_F(RunAttackTest, ACallerThatSaysStopGetsCancelled) {
+  int calls = 0;
+  const EvaluationCallback stop = [&](const EvaluationProgress&) { return ++calls < 3; };
+  EXPECT_EQ(RunAttack(PgdJob(NORM_LINF, 0.01, 50), "job", Range(0, kExamples), data_, linear_, stop).status().code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_EQ(calls, 3);
+  EXPECT_EQ(
+      RunEvaluation(Range(0, 10), data_, linear_, [](const EvaluationProgress&) { return false; }).status().code(),
+      absl::StatusCode::kCancelled);
+}
+
+TEST_F(RunAttackTest, ProgressGrowsToOne) {
+  double last = 0;
+  uint64_t done = 0;
+  const EvaluationCallback watch = [&](const EvaluationProgress& progress) {
+    EXPECT_GE(progress.fraction, last);
+    EXPECT_GE(progress.examples_done, done);
+    last = progress.fraction;
+    done = progress.examples_done;
+    return true;
+  };
+  ASSERT_OK(RunAttack(PgdJob(NORM_LINF, 0.05, 4, 3), "job", Range(0, kExamples), data_, linear_, watch));
+  EXPECT_EQ(last, 1);
+  EXPECT_EQ(done, kExamples);
+}
+
+TEST_F(RunAttackTest, EvaluationPredictsEveryExample) {
+  const auto records = RunEvaluation(Range(5, 9), data_, linear_, kGoOn);
+  ASSERT_OK(records);
+  ASSERT_EQ(records->size(), 4u);
+  for (size_t i = 0; i < 4; ++i) {
+    const ExampleRecord& record = (*records)[i];
+    EXPECT_EQ(record.index(), 5 + i);
+    EXPECT_EQ(record.label(), data_.labels[5 + i]);
+    EXPECT_EQ(record.clean_prediction(), Score(5 + i) > 0 ? 1 : 0);
+    EXPECT_EQ(record.verdict(), VERDICT_UNSPECIFIED);
+    EXPECT_EQ(record.forward_passes(), 1u);
+  }
+}
+
+TEST_F(RunAttackTest, AnEmptyRangeGivesNothing) {
+  const auto outcome = RunAttack(PgdJob(NORM_LINF, 0.1), "job", Range(3, 3), data_, linear_, kGoOn);
+  ASSERT_OK(outcome);
+  EXPECT_TRUE(outcome->records.empty());
+}
+
+TEST_F(RunAttackTest, WhatCannotBeRunIsRefused) {
+  const auto refused = [&](const AttackJob& job, const Shard& range, Classifier& classifier) {
+    return RunAttack(job, "job", range, data_, classifier, kGoOn).status();
+  };
+  const auto invalid = [](const char* text) { return StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(text)); };
+  const AttackJob good = PgdJob(NORM_LINF, 0.1);
+  EXPECT_THAT(refused(good, Range(0, kExamples + 1), linear_), invalid("[0, 61)"));
+  EXPECT_THAT(refused(good, Range(3, 2), linear_), invalid("[3, 2)"));
+  AttackJob job = good;
+  job.mutable_attack()->set_norm(NORM_UNSPECIFIED);
+  EXPECT_THAT(refused(job, Range(0, 2), linear_), invalid("norm linf or l2"));
+  job = good;
+  job.mutable_attack()->clear_method();
+  EXPECT_THAT(refused(job, Range(0, 2), linear_), invalid("method"));
+  job = good;
+  job.mutable_attack()->set_epsilon(std::nan(""));
+  EXPECT_THAT(refused(job, Range(0, 2), linear_), invalid("epsilon"));
+  LinearClassifier of_another_shape(torch::ones({9}), 0);
+  EXPECT_THAT(refused(good, Range(0, 2), of_another_shape), invalid("this model and data"));
+}
+
+// The same code path on a GPU.
+TEST(CudaTest, PgdOnAGpuBreaksWhatItBreaksOnTheCpu) {
+  if (!torch::cuda::is_available()) GTEST_SKIP() << "no GPU that LibTorch can use";
+  const Dataset data = MakeToyDataset(60, 8, 2, 0.5);
+  Architecture architecture;
+  architecture.mutable_mlp()->add_hidden(16);
+  int unbroken[2] = {};
+  for (const bool cuda : {false, true}) {
+    auto network = MakeNetwork(architecture, ToyReference(data));
+    ASSERT_OK(network);
+    InitialiseWeights(**network, RandomStream(3, "job", "weights"));
+    const auto classifier = MakeClassifier(*network, cuda ? torch::Device("cuda:0") : torch::Device("cpu"));
+    for (const Norm norm : {NORM_LINF, NORM_L2}) {
+      const AttackJob job = PgdJob(norm, norm == NORM_L2 ? 0.3 : 0.03);
+      const auto outcome = RunAttack(job, "job", Range(0, 60), data, *classifier, kGoOn);
+      ASSERT_OK(outcome);
+      unbroken[cuda] += Count(*outcome, VERDICT_UNDECIDED);
+    }
+  }
+  EXPECT_NEAR(unbroken[0], unbroken[1], 1);
+}
+
+}  // namespace
+}  // namespace tightrope

@@ -1,0 +1,73 @@
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/robustness/model/classifier.h"
+#include "core/status_macros.h"
+
+namespace tightrope {
+namespace {
+
+class TorchScriptClassifier : public Classifier {
+ public:
+  TorchScriptClassifier(torch::jit::Module module, torch::Device device)
+      : module_(std::move(module)), device_(device) {}
+
+  torch::Tensor Logits(const torch::Tensor& inputs) override {
+    const UnoptimizedTorchScript as_written;
+    return module_.forward({inputs}).toTensor().to(torch::kFloat32);
+  }
+  torch::Device device() const override { return device_; }
+
+  // One forward pass on zeros; says what is wrong with what comes out.
+  absl::Status Try(const DatasetRef& data, int64_t rows) {
+    const UnoptimizedTorchScript as_written;
+    torch::NoGradGuard no_grad;
+    const torch::Tensor zeros = torch::zeros({rows, data.channels(), data.height(), data.width()},
+                                             torch::TensorOptions().dtype(torch::kFloat32).device(device_));
+    const torch::IValue output = module_.forward({zeros});
+    const std::string wanted = absl::StrCat("one float tensor of ", rows, "×", data.classes(), " logits for a ", rows,
+                                            "×", data.channels(), "×", data.height(), "×", data.width(), " input");
+    if (!output.isTensor()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("it must give ", wanted, ", not a value of type ", output.tagKind()));
+    }
+    const torch::Tensor& logits = output.toTensor();
+    if (!logits.is_floating_point() || logits.dim() != 2 || logits.size(0) != rows ||
+        logits.size(1) != data.classes()) {
+      return absl::InvalidArgumentError(absl::StrCat("it must give ", wanted, ", not ", logits.toString(), " [",
+                                                     absl::StrJoin(logits.sizes(), ", "), "]"));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  torch::jit::Module module_;
+  torch::Device device_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& path, const DatasetRef& data,
+                                                            torch::Device device) {
+  UseReproducibleArithmetic();
+  std::unique_ptr<TorchScriptClassifier> classifier;
+  ABSL_RETURN_IF_ERROR(WithoutExceptions(absl::StrCat("not a TorchScript file: ", path), [&] {
+    torch::jit::Module module = torch::jit::load(path, device);
+    module.eval();
+    for (torch::Tensor parameter : module.parameters()) parameter.set_requires_grad(false);
+    classifier = std::make_unique<TorchScriptClassifier>(std::move(module), device);
+    return absl::OkStatus();
+  }));
+  // Two rows find a batch size of one that was traced into the model.
+  for (const int64_t rows : {1, 2}) {
+    ABSL_RETURN_IF_ERROR(WithoutExceptions(
+        absl::StrCat("forward pass on ", rows, "×", data.channels(), "×", data.height(), "×", data.width(), " zeros"),
+        [&] { return classifier->Try(data, rows); }))
+        << "the TorchScript model does not fit the data set " << data.name() << ": " << path;
+  }
+  return classifier;
+}
+
+}  // namespace tightrope

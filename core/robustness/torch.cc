@@ -1,0 +1,113 @@
+#include "core/robustness/torch.h"
+
+#include <ATen/Parallel.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <new>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+
+namespace tightrope {
+namespace {
+
+template <typename Function>
+Function* FindSymbol(const char* name) {
+  return reinterpret_cast<Function*>(dlsym(RTLD_DEFAULT, name));
+}
+
+std::string WhatThisMachineHas(int cores, int gpus) {
+  if (gpus == 0) return absl::StrCat("this machine has ", cores, " cpu cores and no GPU that LibTorch can use");
+  return absl::StrCat("this machine has ", cores, " cpu cores and cuda:0 to cuda:", gpus - 1);
+}
+
+}  // namespace
+
+void UseOneThreadPerExecutor() {
+  at::set_num_threads(1);
+  // Setting it a second time throws, also to the same value.
+  if (at::get_num_interop_threads() != 1) at::set_num_interop_threads(1);
+  if (auto* set_threads = FindSymbol<void(int)>("openblas_set_num_threads")) set_threads(1);
+}
+
+int BlasThreads() {
+  if (auto* threads = FindSymbol<int()>("openblas_get_num_threads")) return threads();
+  return 0;
+}
+
+void UseReproducibleArithmetic() {
+  at::Context& context = at::globalContext();
+  context.setDeterministicCuDNN(true);
+  context.setBenchmarkCuDNN(false);
+  context.setAllowTF32CuDNN(false);
+  context.setAllowTF32CuBLAS(false);
+}
+
+std::string LibTorchVersion() {
+  std::vector<absl::string_view> parts;
+  const std::string configuration = at::show_config();
+  for (absl::string_view line : absl::StrSplit(configuration, '\n')) {
+    for (const char* telling : {"MKL-DNN", "CUDA Runtime", "CuDNN", "CPU capability"}) {
+      if (!absl::StrContains(line, telling)) continue;
+      line = absl::StripAsciiWhitespace(line);
+      absl::ConsumePrefix(&line, "- ");
+      parts.push_back(line);
+      break;
+    }
+  }
+  return absl::StrCat(TORCH_VERSION, " (", absl::StrJoin(parts, "; "), ")");
+}
+
+absl::StatusOr<std::vector<torch::Device>> ParseDevices(const std::string& flag, int cores) {
+  cores = std::max(cores, 1);
+  const int gpus = torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0;
+  std::vector<torch::Device> devices;
+  const auto add_cpu = [&] { devices.insert(devices.end(), cores, torch::Device(torch::kCPU)); };
+  if (flag == "auto") {
+    for (int gpu = 0; gpu < gpus; ++gpu) devices.emplace_back(torch::kCUDA, static_cast<torch::DeviceIndex>(gpu));
+    if (gpus == 0) add_cpu();
+    return devices;
+  }
+  std::vector<absl::string_view> seen;
+  for (absl::string_view name : absl::StrSplit(flag, ',')) {
+    name = absl::StripAsciiWhitespace(name);
+    if (std::find(seen.begin(), seen.end(), name) != seen.end()) {
+      return absl::InvalidArgumentError(absl::StrCat("--devices names a device twice: ", name));
+    }
+    seen.push_back(name);
+    absl::string_view number = name;
+    uint32_t gpu = 0;
+    if (name == "cpu") {
+      add_cpu();
+    } else if (absl::ConsumePrefix(&number, "cuda:") && absl::SimpleAtoi(number, &gpu)) {
+      if (gpu >= static_cast<uint32_t>(gpus)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("--devices names a GPU that is not there (", WhatThisMachineHas(cores, gpus), "): ", name));
+      }
+      devices.emplace_back(torch::kCUDA, static_cast<torch::DeviceIndex>(gpu));
+    } else {
+      return absl::InvalidArgumentError(absl::StrCat("--devices takes auto, or cpu and cuda:N separated by commas (",
+                                                     WhatThisMachineHas(cores, gpus),
+                                                     "), not: ", name.empty() ? "an empty name" : name));
+    }
+  }
+  return devices;
+}
+
+absl::Status StatusFromException(const std::string& doing, const std::exception& thrown) {
+  const auto* from_torch = dynamic_cast<const c10::Error*>(&thrown);
+  const std::string what = from_torch != nullptr ? from_torch->what_without_backtrace() : thrown.what();
+  const bool out_of_memory = dynamic_cast<const std::bad_alloc*>(&thrown) != nullptr ||
+                             what.find("out of memory") != std::string::npos ||
+                             what.find("can't allocate memory") != std::string::npos;
+  const std::string message = absl::StrCat(doing, ": ", absl::StripAsciiWhitespace(what));
+  return out_of_memory ? absl::ResourceExhaustedError(message) : absl::InvalidArgumentError(message);
+}
+
+}  // namespace tightrope

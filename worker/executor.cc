@@ -1,0 +1,128 @@
+#include "worker/executor.h"
+
+#include <cstddef>
+#include <exception>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/fault_point.h"
+#include "spdlog/spdlog.h"
+
+namespace tightrope {
+namespace {
+
+constexpr size_t kMessageBytes = 4096;
+
+class LoopObserver final : public ShardObserver {
+ public:
+  LoopObserver(LeaseLoop& loop, AttemptNumber number) : loop_(loop), number_(number) {}
+
+  void Progress(double fraction, uint64_t examples_done) override {
+    loop_.ReportProgress(number_, fraction, examples_done);
+  }
+  void EpochsDone(const std::vector<v1::EpochMetrics>& epochs, const v1::Artifact& checkpoint) override {
+    loop_.ReportEpochs(number_, epochs, checkpoint);
+  }
+
+ private:
+  LeaseLoop& loop_;
+  const AttemptNumber number_;
+};
+
+absl::StatusOr<v1::ShardResult> RunGuarded(ShardRunner& runner, const TakenLease& taken, ShardObserver& observer) {
+  try {
+    return runner.Run(taken.lease, *taken.cancellation, observer);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(
+        "not enough memory for this shard; use fewer executors or a smaller shard_size");
+  } catch (const std::exception& thrown) {
+    return absl::InternalError(absl::StrCat("unexpected exception: ", thrown.what()));
+  } catch (...) {
+    return absl::InternalError("unexpected exception of an unknown type");
+  }
+}
+
+std::string NameOf(const v1::LeaseId& id) {
+  return absl::StrCat(id.job_digest().substr(0, 12), "/", id.shard(), " (epoch ", id.epoch(), ")");
+}
+
+// Length of the UTF-8 sequence that `text` starts with; 0 if it starts with none.
+size_t SequenceLength(absl::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  if (byte(0) < 0x80) return 1;
+  const size_t length = byte(0) >= 0xC2 && byte(0) <= 0xDF   ? 2
+                        : byte(0) >= 0xE0 && byte(0) <= 0xEF ? 3
+                        : byte(0) >= 0xF0 && byte(0) <= 0xF4 ? 4
+                                                             : 0;
+  if (length == 0 || length > text.size()) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  // Overlong forms, surrogates, beyond U+10FFFF.
+  if (byte(0) == 0xE0 && byte(1) < 0xA0) return 0;
+  if (byte(0) == 0xED && byte(1) > 0x9F) return 0;
+  if (byte(0) == 0xF0 && byte(1) < 0x90) return 0;
+  if (byte(0) == 0xF4 && byte(1) > 0x8F) return 0;
+  return length;
+}
+
+}  // namespace
+
+Executor::Executor(LeaseLoop& loop, std::string device, ShardRunnerFactory make_runner, std::function<absl::Time()> now)
+    : loop_(loop),
+      device_(std::move(device)),
+      make_runner_(std::move(make_runner)),
+      now_(std::move(now)),
+      thread_([this] { Work(); }) {}
+
+Executor::~Executor() { thread_.join(); }
+
+void Executor::Work() {
+  const std::unique_ptr<ShardRunner> runner = make_runner_(device_);
+  while (const std::optional<TakenLease> taken = loop_.Take()) RunOne(*runner, *taken);
+}
+
+void Executor::RunOne(ShardRunner& runner, const TakenLease& taken) {
+  FaultPoint("worker.lease.before-start");
+  const absl::Time start = now_();
+  LoopObserver observer(loop_, taken.number);
+  absl::StatusOr<v1::ShardResult> result = RunGuarded(runner, taken, observer);
+  const double seconds = absl::ToDoubleSeconds(now_() - start);
+  if (result.ok()) {
+    spdlog::debug("{} done on {} in {:.3f} s", NameOf(taken.lease.id()), device_, seconds);
+    loop_.Finish(taken.number, *std::move(result), seconds);
+  } else if (taken.cancellation->cancelled()) {
+    spdlog::debug("{} stopped", NameOf(taken.lease.id()));
+    loop_.Abandon(taken.number);
+  } else {
+    spdlog::warn("{} failed on {}: {}", NameOf(taken.lease.id()), device_, result.status().ToString());
+    loop_.Finish(taken.number, FailureOf(result.status()), seconds);
+  }
+}
+
+v1::Failure FailureOf(const absl::Status& status) {
+  v1::Failure failure;
+  failure.set_code(status.raw_code());
+  failure.set_message(PrintableText(status.message(), kMessageBytes));
+  failure.set_permanent(absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status));
+  return failure;
+}
+
+std::string PrintableText(absl::string_view text, size_t limit) {
+  std::string printable;
+  while (!text.empty()) {
+    const size_t length = SequenceLength(text);
+    if (printable.size() + (length == 0 ? 1 : length) > limit) break;
+    if (length == 0) {
+      printable += '?';
+    } else {
+      absl::StrAppend(&printable, text.substr(0, length));
+    }
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+  return printable;
+}
+
+}  // namespace tightrope

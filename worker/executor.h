@@ -1,0 +1,49 @@
+// One thread that computes: takes leases from the loop, runs them, says how it went.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "tightrope/v1/coordinator.pb.h"
+#include "worker/lease_loop.h"
+#include "worker/shard_runner.h"
+
+namespace tightrope {
+
+// Makes the runner of one executor; called on that executor's thread, where it may also set what holds for the thread.
+using ShardRunnerFactory = std::function<std::unique_ptr<ShardRunner>(const std::string& device)>;
+
+// Runs until the loop has ended. Nothing that a runner returns or throws ends the process: it becomes a Failure.
+class Executor {
+ public:
+  // `loop` must outlive the executor. `now` measures how long attempts take.
+  Executor(LeaseLoop& loop, std::string device, ShardRunnerFactory make_runner, std::function<absl::Time()> now);
+  // Waits for the thread. REQUIRES: the loop has ended.
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+ private:
+  void Work();
+  void RunOne(ShardRunner& runner, const TakenLease& taken);
+
+  LeaseLoop& loop_;
+  const std::string device_;
+  const ShardRunnerFactory make_runner_;
+  const std::function<absl::Time()> now_;
+  std::thread thread_;
+};
+
+// What the coordinator is told of an attempt that ended with `status`.
+v1::Failure FailureOf(const absl::Status& status);
+
+// At most `limit` bytes of `text`, safe for a Protocol Buffers string: what is not UTF-8 (a path, a message of a
+// library) is replaced, because a message that cannot be parsed would keep every later report from arriving.
+std::string PrintableText(absl::string_view text, size_t limit);
+
+}  // namespace tightrope

@@ -1,0 +1,189 @@
+#include "worker/shard_runner.h"
+
+#include <list>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/artifact/npy.h"
+#include "core/artifact/safetensors.h"
+#include "core/fault_point.h"
+#include "core/robustness/attack/run_attack.h"
+#include "core/robustness/model/classifier.h"
+#include "core/robustness/torch.h"
+#include "core/robustness/training/trainer.h"
+#include "core/status_macros.h"
+#include "spdlog/spdlog.h"
+
+namespace tightrope {
+namespace {
+
+// Models kept by an executor: the one in use and the one before, for two jobs whose shards alternate.
+constexpr size_t kModelsKept = 2;
+
+v1::Artifact MakeArtifact(const std::string& sha256, size_t size, const std::string& role) {
+  v1::Artifact artifact;
+  artifact.set_sha256(sha256);
+  artifact.set_size(size);
+  artifact.set_role(role);
+  return artifact;
+}
+
+class TorchShardRunner final : public ShardRunner {
+ public:
+  TorchShardRunner(const std::string& device, ArtifactCache& artifacts, DatasetCache& datasets)
+      : device_(device), artifacts_(artifacts), datasets_(datasets) {}
+
+  absl::StatusOr<v1::ShardResult> Run(const v1::Lease& lease, const Cancellation& cancellation,
+                                      ShardObserver& observer) override {
+    return WithoutExceptions("computing the shard", [&]() -> absl::StatusOr<v1::ShardResult> {
+      switch (lease.spec().kind_case()) {
+        case v1::JobSpec::kTrain:
+          return Train(lease, cancellation, observer);
+        case v1::JobSpec::kEvaluate:
+          return Evaluate(lease, cancellation, observer);
+        case v1::JobSpec::kAttack:
+          return Attack(lease, cancellation, observer);
+        case v1::JobSpec::KIND_NOT_SET:
+          break;
+      }
+      return absl::InvalidArgumentError("this worker does not know this kind of job; update the worker");
+    });
+  }
+
+ private:
+  struct LoadedModel {
+    std::string key;
+    std::unique_ptr<Classifier> classifier;
+  };
+
+  absl::StatusOr<v1::ShardResult> Train(const v1::Lease& lease, const Cancellation& cancellation,
+                                        ShardObserver& observer) {
+    const v1::TrainJob& job = lease.spec().train();
+    ABSL_ASSIGN_OR_RETURN(const std::shared_ptr<const Dataset> data, datasets_.Get(job.data(), cancellation));
+    SafeTensors checkpoint;
+    if (lease.has_checkpoint()) {
+      ABSL_ASSIGN_OR_RETURN(const std::string bytes, artifacts_.Read(lease.checkpoint().sha256(), cancellation));
+      ABSL_ASSIGN_OR_RETURN(checkpoint, ParseSafeTensors(bytes));
+      spdlog::info("training goes on after epoch {}", lease.epochs_size());
+    }
+
+    // An epoch whose checkpoint cannot be put now is reported with the next one that can: training neither waits for a
+    // coordinator that is away nor fails for want of a checkpoint.
+    std::vector<v1::EpochMetrics> unreported;
+    const TrainCallbacks callbacks = {
+        .progress =
+            [&](const TrainProgress& progress) {
+              observer.Progress(progress.fraction, progress.examples_done);
+              return !cancellation.cancelled();
+            },
+        .epoch_done = [&](const v1::EpochMetrics& metrics, const SafeTensors& state) -> absl::Status {
+          if (cancellation.cancelled()) return absl::CancelledError("the attempt was cancelled");
+          unreported.push_back(metrics);
+          const std::string bytes = WriteSafeTensors(state);
+          const absl::StatusOr<std::string> sha256 = artifacts_.PutOnce(bytes);
+          if (!sha256.ok()) {
+            spdlog::warn("the checkpoint after epoch {} is not stored: {}", metrics.epoch(),
+                         sha256.status().ToString());
+            return absl::OkStatus();
+          }
+          observer.EpochsDone(unreported, MakeArtifact(*sha256, bytes.size(), "checkpoint"));
+          unreported.clear();
+          return absl::OkStatus();
+        },
+    };
+    ABSL_ASSIGN_OR_RETURN(const TrainedModel model,
+                          tightrope::Train(job, lease.id().job_digest(), *data,
+                                           lease.has_checkpoint() ? &checkpoint : nullptr, device_, callbacks));
+    v1::ShardResult result;
+    result.mutable_epochs()->Add(model.epochs.begin(), model.epochs.end());
+    ABSL_RETURN_IF_ERROR(AddArtifact(WriteSafeTensors(model.weights), "weights", cancellation, result));
+    FaultPoint("worker.training.before-commit");
+    return result;
+  }
+
+  absl::StatusOr<v1::ShardResult> Evaluate(const v1::Lease& lease, const Cancellation& cancellation,
+                                           ShardObserver& observer) {
+    const v1::EvaluateJob& job = lease.spec().evaluate();
+    ABSL_ASSIGN_OR_RETURN(const std::shared_ptr<const Dataset> data, datasets_.Get(job.data(), cancellation));
+    ABSL_ASSIGN_OR_RETURN(Classifier* const classifier, Model(job.model(), job.data(), lease, cancellation));
+    ABSL_ASSIGN_OR_RETURN(const std::vector<v1::ExampleRecord> records,
+                          RunEvaluation(lease.range(), *data, *classifier, Callback(cancellation, observer)));
+    v1::ShardResult result;
+    result.mutable_records()->Add(records.begin(), records.end());
+    return result;
+  }
+
+  absl::StatusOr<v1::ShardResult> Attack(const v1::Lease& lease, const Cancellation& cancellation,
+                                         ShardObserver& observer) {
+    const v1::AttackJob& job = lease.spec().attack();
+    ABSL_ASSIGN_OR_RETURN(const std::shared_ptr<const Dataset> data, datasets_.Get(job.data(), cancellation));
+    ABSL_ASSIGN_OR_RETURN(Classifier* const classifier, Model(job.model(), job.data(), lease, cancellation));
+    ABSL_ASSIGN_OR_RETURN(const AttackOutcome outcome, RunAttack(job, lease.id().job_digest(), lease.range(), *data,
+                                                                 *classifier, Callback(cancellation, observer)));
+    v1::ShardResult result;
+    result.mutable_records()->Add(outcome.records.begin(), outcome.records.end());
+    if (outcome.witnesses.rows > 0) {
+      const std::string npy =
+          WriteNpy(outcome.witnesses.values, {outcome.witnesses.rows, data->channels, data->height, data->width});
+      ABSL_RETURN_IF_ERROR(AddArtifact(npy, "witnesses", cancellation, result));
+    }
+    FaultPoint("worker.attack.before-commit");
+    return result;
+  }
+
+  static EvaluationCallback Callback(const Cancellation& cancellation, ShardObserver& observer) {
+    return [&cancellation, &observer](const EvaluationProgress& progress) {
+      observer.Progress(progress.fraction, progress.examples_done);
+      return !cancellation.cancelled();
+    };
+  }
+
+  absl::Status AddArtifact(const std::string& bytes, const std::string& role, const Cancellation& cancellation,
+                           v1::ShardResult& result) {
+    ABSL_ASSIGN_OR_RETURN(const std::string sha256, artifacts_.Put(bytes, cancellation));
+    *result.add_artifacts() = MakeArtifact(sha256, bytes.size(), role);
+    return absl::OkStatus();
+  }
+
+  // The classifier of `ref`, loaded or kept from an earlier shard; valid until the next call.
+  absl::StatusOr<Classifier*> Model(const v1::ModelRef& ref, const v1::DatasetRef& data, const v1::Lease& lease,
+                                    const Cancellation& cancellation) {
+    const bool scripted = ref.source_case() == v1::ModelRef::kTorchscriptSha256;
+    const std::string& sha256 = scripted ? ref.torchscript_sha256() : lease.weights().sha256();
+    if (sha256.empty()) return absl::InvalidArgumentError("the lease names no weights for its model");
+    const std::string key = absl::StrCat(sha256, " ", data.channels(), "x", data.height(), "x", data.width(), " ",
+                                         data.classes(), " ", ref.architecture().SerializeAsString());
+    for (auto model = models_.begin(); model != models_.end(); ++model) {
+      if (model->key != key) continue;
+      models_.splice(models_.begin(), models_, model);
+      return models_.front().classifier.get();
+    }
+    std::unique_ptr<Classifier> classifier;
+    if (scripted) {
+      ABSL_ASSIGN_OR_RETURN(const std::string path, artifacts_.FetchFile(sha256, cancellation));
+      ABSL_ASSIGN_OR_RETURN(classifier, LoadTorchScript(path, data, device_));
+    } else {
+      ABSL_ASSIGN_OR_RETURN(const std::string bytes, artifacts_.Read(sha256, cancellation));
+      ABSL_ASSIGN_OR_RETURN(const SafeTensors weights, ParseSafeTensors(bytes));
+      ABSL_ASSIGN_OR_RETURN(classifier, LoadTrained(ref.architecture(), data, weights, device_));
+    }
+    models_.push_front({.key = key, .classifier = std::move(classifier)});
+    if (models_.size() > kModelsKept) models_.pop_back();
+    return models_.front().classifier.get();
+  }
+
+  const torch::Device device_;
+  ArtifactCache& artifacts_;
+  DatasetCache& datasets_;
+  std::list<LoadedModel> models_;  // the last used first
+};
+
+}  // namespace
+
+std::unique_ptr<ShardRunner> MakeTorchShardRunner(const std::string& device, ArtifactCache& artifacts,
+                                                  DatasetCache& datasets) {
+  UseOneThreadPerExecutor();
+  return std::make_unique<TorchShardRunner>(device, artifacts, datasets);
+}
+
+}  // namespace tightrope
