@@ -4,7 +4,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
-#include <set>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -32,43 +32,59 @@ struct ExportOptions {
   std::string output;  // empty: standard output; a directory of that name for artifacts
 };
 
+bool ToStandardOutput(const ExportOptions& options) {
+  return options.what != "artifacts" && (options.output.empty() || options.output == "-");
+}
+
 RecordFormat FormatOf(const ExportOptions& options) {
   return options.format == "json" ? RecordFormat::kJson : RecordFormat::kCsv;
 }
 
+// A coordinator that goes away before its first message has not been noticed by anybody: that is UNAVAILABLE, and the
+// export may be tried again. Later it is ABORTED where rows have gone to standard output.
+absl::Status AfterRows(const absl::Status& status, bool any_rows, const ExportOptions& options) {
+  if (!any_rows || !ToStandardOutput(options) || !absl::IsUnavailable(status)) return status;
+  return absl::AbortedError(absl::StrCat("the export is not complete: ", status.message()));
+}
+
 absl::Status ExportExamples(Client& client, const ExportOptions& options, std::ostream& out) {
-  RecordWriter writer(out, FormatOf(options), ExampleColumns());
-  ExampleRows rows(writer);
-  ABSL_RETURN_IF_ERROR(client.ExportExamples(options.experiment, [&](const v1::ExportedExamples& job) {
-    rows.Add(job);
+  std::optional<RecordWriter> writer;
+  std::optional<ExampleRows> rows;
+  const auto start = [&] {
+    writer.emplace(out, FormatOf(options), ExampleColumns());
+    rows.emplace(*writer);
+  };
+  const absl::Status status = client.ExportExamples(options.experiment, [&](const v1::ExportedExamples& job) {
+    if (!rows.has_value()) start();
+    rows->Add(job);
     return CheckInterrupted();
-  }));
-  rows.Finish();
-  writer.Finish();
+  });
+  if (!status.ok()) return AfterRows(status, rows.has_value(), options);
+  if (!rows.has_value()) start();
+  rows->Finish();
+  writer->Finish();
   return absl::OkStatus();
 }
 
 absl::Status ExportMetrics(Client& client, const ExportOptions& options, std::ostream& out) {
-  RecordWriter writer(out, FormatOf(options),
-                      {"experiment", "model", "training", "seed", "epoch", "loss", "accuracy", "learning_rate",
-                       "epsilon", "job_digest"});
-  std::set<std::string> written;  // a model that several cells share was trained once
-  ABSL_RETURN_IF_ERROR(client.ExportEpochs(options.experiment, [&](const v1::ExportEpochsResponse& response) {
+  std::optional<RecordWriter> writer;
+  const auto start = [&] {
+    writer.emplace(out, FormatOf(options),
+                   std::vector<std::string>{"experiment", "model", "training", "seed", "epoch", "loss", "accuracy",
+                                            "learning_rate", "epsilon", "job_digest"});
+  };
+  const absl::Status status = client.ExportEpochs(options.experiment, [&](const v1::ExportEpochsResponse& response) {
+    if (!writer.has_value()) start();
     const v1::Cell& cell = response.cell();
-    const std::string& digest = cell.train_job_digest().empty() ? cell.job_digest() : cell.train_job_digest();
     for (const v1::EpochMetrics& epoch : response.epochs()) {
-      if (!written
-               .insert(absl::StrCat(response.experiment(), "\n", cell.model(), "\n", cell.training(), "\n", digest,
-                                    "\n", epoch.epoch()))
-               .second) {
-        continue;
-      }
-      writer.Write({response.experiment(), cell.model(), TextOrNull(cell.training()), cell.seed(), epoch.epoch(),
-                    epoch.loss(), epoch.accuracy(), epoch.learning_rate(), epoch.epsilon(), digest});
+      writer->Write({response.experiment(), cell.model(), TextOrNull(cell.training()), cell.seed(), epoch.epoch(),
+                     epoch.loss(), epoch.accuracy(), epoch.learning_rate(), epoch.epsilon(), cell.job_digest()});
     }
     return CheckInterrupted();
-  }));
-  writer.Finish();
+  });
+  if (!status.ok()) return AfterRows(status, writer.has_value(), options);
+  if (!writer.has_value()) start();
+  writer->Finish();
   return absl::OkStatus();
 }
 
@@ -93,15 +109,10 @@ absl::Status ExportArtifacts(Client& client, const ExportOptions& options) {
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) {
-    return absl::PermissionDeniedError(
+    return absl::FailedPreconditionError(
         absl::StrCat("cannot create the directory ", directory.string(), ": ", error.message()));
   }
-  const std::string index_path = (directory / (options.format == "json" ? "index.json" : "index.csv")).string();
-  std::ofstream index(index_path, std::ios::trunc);
-  if (!index) return absl::PermissionDeniedError(absl::StrCat("cannot write the file ", index_path));
-  RecordWriter writer(index, FormatOf(options),
-                      {"file", "role", "experiment", "model", "training", "seed", "attack", "norm", "epsilon", "shard",
-                       "sha256", "size", "job_digest"});
+  std::vector<std::vector<RecordValue>> index;
   std::map<std::string, std::string> files;  // name → digest
   uint64_t bytes = 0;
   for (const v1::ExportArtifactsResponse& artifact : artifacts) {
@@ -125,12 +136,19 @@ absl::Status ExportArtifacts(Client& client, const ExportOptions& options) {
       ABSL_RETURN_IF_ERROR(client.Download(sha256, path.string()));
     }
     bytes += artifact.artifact().size();
-    writer.Write({file, artifact.artifact().role(), artifact.experiment(), cell.model(), TextOrNull(cell.training()),
-                  cell.seed(), TextOrNull(cell.attack()), TextOrNull(norm), epsilon, artifact.shard(), sha256,
-                  artifact.artifact().size(), TextOrNull(cell.job_digest())});
+    index.push_back({file, artifact.artifact().role(), artifact.experiment(), cell.model(), TextOrNull(cell.training()),
+                     cell.seed(), TextOrNull(cell.attack()), TextOrNull(norm), epsilon, artifact.shard(), sha256,
+                     artifact.artifact().size(), TextOrNull(cell.job_digest())});
   }
+
+  const std::string index_path = (directory / (options.format == "json" ? "index.json" : "index.csv")).string();
+  std::ofstream index_file(index_path, std::ios::trunc);
+  RecordWriter writer(index_file, FormatOf(options),
+                      {"file", "role", "experiment", "model", "training", "seed", "attack", "norm", "epsilon", "shard",
+                       "sha256", "size", "job_digest"});
+  for (const std::vector<RecordValue>& record : index) writer.Write(record);
   writer.Finish();
-  if (!index.flush()) return absl::ResourceExhaustedError(absl::StrCat("cannot write the file ", index_path));
+  if (!index_file.flush()) return absl::FailedPreconditionError(absl::StrCat("cannot write the file ", index_path));
   std::cerr << files.size() << " files, " << Rounded(static_cast<double>(bytes)) << "B, in " << directory.string()
             << "; their digests are in " << index_path << "\n";
   return absl::OkStatus();
@@ -139,28 +157,27 @@ absl::Status ExportArtifacts(Client& client, const ExportOptions& options) {
 // To the file that was asked for (whole or not at all), or to standard output.
 absl::Status ExportTable(Client& client, const ExportOptions& options) {
   const auto write = options.what == "examples" ? ExportExamples : ExportMetrics;
-  if (options.output.empty() || options.output == "-") return write(client, options, std::cout);
+  if (ToStandardOutput(options)) return write(client, options, std::cout);
   const std::string partial = options.output + ".partial";
   std::ofstream file(partial, std::ios::binary | std::ios::trunc);
-  if (!file) return absl::PermissionDeniedError(absl::StrCat("cannot write the file ", partial));
+  if (!file) return absl::FailedPreconditionError(absl::StrCat("cannot write the file ", partial));
   absl::Status status = write(client, options, file);
   file.close();
   if (status.ok() && !file) status = absl::ResourceExhaustedError(absl::StrCat("cannot write the file ", partial));
   std::error_code error;
   if (status.ok()) {
     std::filesystem::rename(partial, options.output, error);
-    if (error) status = absl::PermissionDeniedError(absl::StrCat("cannot write the file ", options.output));
+    if (error) status = absl::FailedPreconditionError(absl::StrCat("cannot write the file ", options.output));
   }
   if (!status.ok()) std::filesystem::remove(partial, error);
   return status;
 }
 
 int Export(const ExportOptions& options) {
-  // Not tried again when the coordinator goes away: rows may have been printed.
-  const absl::StatusOr<std::unique_ptr<Session>> session = Session::Open(options.target);
-  if (!session.ok()) return Report(session.status());
-  Client& client = (*session)->client();
-  return Report(options.what == "artifacts" ? ExportArtifacts(client, options) : ExportTable(client, options));
+  return Report(WithSession(options.target, [&](Session& session) {
+    return options.what == "artifacts" ? ExportArtifacts(session.client(), options)
+                                       : ExportTable(session.client(), options);
+  }));
 }
 
 }  // namespace

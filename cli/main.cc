@@ -1,4 +1,7 @@
 // The binary `tightrope`: parses the command line and hands over to the subcommand.
+#include <poll.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <iostream>
@@ -58,6 +61,12 @@ bool RefuseUnknownCommand(int argc, char** argv) {
   return true;
 }
 
+// True where standard output is a pipe that nobody reads any more: `| head` has seen enough.
+bool ReaderLeft() {
+  pollfd output = {.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+  return poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
+}
+
 int Main(int argc, char** argv) {
   if (RefuseUnknownCommand(argc, argv)) return kExitWrongInput;
 
@@ -92,8 +101,9 @@ int Main(int argc, char** argv) {
   }
   CatchInterrupts();
   const int exit_code = actions.at(app.get_subcommands()[0])();
-  std::cout.flush();
-  return exit_code;
+  return std::cout.flush() || ReaderLeft() || exit_code != kExitDone
+             ? exit_code
+             : Report(absl::UnavailableError("cannot write to standard output; what was printed is not complete"));
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ class SessionTest : public ::testing::Test {
     fs::create_directories(root_ + "/data/mnist");
     for (const std::string split : {"train", "t10k"}) {
       Write("data/mnist/" + split + "-images-idx3-ubyte",
-            std::string("\0\0\x08\x03\0\0\0\x0a\0\0\0\x01\0\0\0\x01", 16) + split.substr(0, 1) + "123456789");
+            std::string("\0\0\x08\x03\0\0\0\x0a\0\0\0\x1c\0\0\0\x1c", 16) + std::string(10 * 28 * 28, split[1]));
       Write("data/mnist/" + split + "-labels-idx1-ubyte",
             std::string("\0\0\x08\x01\0\0\0\x0a", 8) + std::string("\0\1\2\3\4\5\6\7\x08\x09", 10));
     }
@@ -109,7 +109,7 @@ TEST_F(SessionTest, SubmittingPutsEachArtifactOnce) {
   ASSERT_OK(first);
   EXPECT_EQ(first->jobs(), 3u);
   // Both splits have the same labels: one file.
-  EXPECT_THAT(uploads, UnorderedElementsAre(26, 26, 18));
+  EXPECT_THAT(uploads, UnorderedElementsAre(7856, 7856, 18));
   uploads.clear();
   ASSERT_OK((*client)->Submit(*file, [&](uint64_t size) { uploads.push_back(size); }));
   EXPECT_THAT(uploads, IsEmpty());

@@ -15,6 +15,9 @@ namespace {
 
 constexpr char kHideCursor[] = "\x1b[?25l";
 constexpr char kShowCursor[] = "\x1b[?25h";
+// Lines are cut at the margin, not wrapped: a window may be narrower than its size says while it is being resized.
+constexpr char kCutLines[] = "\x1b[?7l";
+constexpr char kWrapLines[] = "\x1b[?7h";
 
 // The descriptor of a terminal whose cursor is hidden, or -1.
 std::atomic<int> hidden_on{-1};
@@ -59,12 +62,13 @@ std::string Terminal::Erase() const {
 }
 
 void Terminal::Draw(const std::vector<std::string>& lines) {
-  std::string text = drawn_.empty() ? kHideCursor : Erase();
+  std::string text = absl::StrCat(drawn_.empty() ? kHideCursor : Erase(), kCutLines);
   drawn_.clear();
   for (const std::string& line : lines) {
     absl::StrAppend(&text, line, "\n");
     drawn_.push_back(DisplayWidth(line));
   }
+  text += kWrapLines;
   hidden_on = descriptor_;
   WriteAll(descriptor_, text);
 }

@@ -1,5 +1,6 @@
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
@@ -18,9 +19,8 @@ namespace {
 // Awaits an update, writes it, awaits the next.
 class WatchReactor final : public grpc::ServerWriteReactor<v1::StatusResponse> {
  public:
-  WatchReactor(CoordinatorService* service, grpc::CallbackServerContext* context, const v1::WatchRequest* request)
+  WatchReactor(CoordinatorService* service, const v1::WatchRequest* request)
       : service_(service),
-        context_(context),
         call_(service->NewCall()),
         experiment_(request->experiment()),
         interval_(absl::Milliseconds(static_cast<int64_t>(request->interval_ms()))) {
@@ -32,7 +32,10 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::StatusResponse> {
     if (update_.last) return Finish(grpc::Status::OK);
     Await(interval_);
   }
-  void OnCancel() override { service_->Cancel(call_); }
+  void OnCancel() override {
+    *cancelled_ = true;
+    service_->Cancel(call_);
+  }
   void OnDone() override { delete this; }
 
  private:
@@ -40,22 +43,22 @@ class WatchReactor final : public grpc::ServerWriteReactor<v1::StatusResponse> {
   void Await(absl::Duration not_before) {
     CoordinatorService* const service = service_;
     const CoordinatorService::CallId call = call_;
-    const bool cancelled = context_->IsCancelled();
+    const std::shared_ptr<std::atomic<bool>> cancelled = cancelled_;
     service->AwaitUpdate(call, experiment_, update_.version, not_before,
                          [this](absl::StatusOr<CoordinatorService::Update> update) {
                            if (!update.ok()) return Finish(ToGrpc(update.status()));
                            update_ = *std::move(update);
                            StartWrite(&update_.status);
                          });
-    if (cancelled) service->Cancel(call);
+    if (*cancelled) service->Cancel(call);  // OnCancel came before there was anything to cancel
   }
 
   CoordinatorService* const service_;
-  grpc::CallbackServerContext* const context_;
   const CoordinatorService::CallId call_;
   const std::string experiment_;
   const absl::Duration interval_;
   CoordinatorService::Update update_;
+  const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 class ExperimentRpc final : public v1::Experiments::CallbackService {
@@ -81,9 +84,9 @@ class ExperimentRpc final : public v1::Experiments::CallbackService {
                                             [this, request] { return service_->Status(request->experiment()); });
   }
 
-  grpc::ServerWriteReactor<v1::StatusResponse>* Watch(grpc::CallbackServerContext* context,
+  grpc::ServerWriteReactor<v1::StatusResponse>* Watch(grpc::CallbackServerContext*,
                                                       const v1::WatchRequest* request) override {
-    return new WatchReactor(service_, context, request);
+    return new WatchReactor(service_, request);
   }
 
   grpc::ServerUnaryReactor* Results(grpc::CallbackServerContext* context, const v1::ResultsRequest* request,

@@ -295,11 +295,12 @@ void Scheduler::On(const WorkerSynced& event, Effects& effects) {
 
 void Scheduler::On(const WorkRequested& event, Effects& effects) {
   const auto it = workers_.find(event.worker);
-  if (it == workers_.end() || it->second->leaving || ready_shards_ == 0) return;
+  if (it == workers_.end() || it->second->leaving) return;
   Worker* const worker = it->second.get();
+  Touch(worker);
+  if (ready_shards_ == 0) return;
   // Towards the end of the queue everybody gets a share, so that nobody idles beside a worker that hoards.
   const uint64_t share = (ready_shards_ + present_workers_ - 1) / present_workers_;
-  Touch(worker);
   for (uint64_t left = std::min<uint64_t>(event.count, share); left > 0 && !ready_.empty(); --left) {
     Job* const job = ready_.begin()->second;
     uint32_t index;

@@ -101,7 +101,7 @@ struct AttemptDurable {
   LeaseKey lease;
 };
 
-// A worker takes up to `count` leases.
+// A worker is answered, with up to `count` leases; those that it holds are extended.
 struct WorkRequested {
   std::string worker{};
   uint32_t count = 0;

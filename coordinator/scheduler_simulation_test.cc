@@ -73,9 +73,9 @@ class Simulation {
          std::vector<std::tuple<std::string, uint32_t, std::vector<std::string>>>{
              {"train-a", 1, {}},
              {"train-b", 1, {}},
-             {"attack-c", 7, {"train-a"}},
-             {"attack-d", 9, {"train-b"}},
-             {"attack-e", 5, {"train-a", "train-b"}}}) {
+             {"attack-c", 40, {"train-a"}},
+             {"attack-d", 50, {"train-b"}},
+             {"attack-e", 30, {"train-a", "train-b"}}}) {
       PlannedJob job{.digest = digest, .depends_on = depends_on, .shards = {}, .restored = {}};
       for (uint64_t i = 0; i < shards; ++i) job.shards.push_back({i, i + 1});
       plan_.push_back(job);

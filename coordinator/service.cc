@@ -160,8 +160,9 @@ void CoordinatorService::Sync(CallId id, const v1::SyncRequest& request, SyncDon
   call.worker = request.worker_id();
   call.done = std::move(done);
   call.want = request.leaving() ? 0 : std::min(request.want(), kMaxWant);
-  call.deadline =
-      options_.clock() + std::min(options_.poll, absl::Milliseconds(static_cast<int64_t>(request.poll_ms())));
+  // Held for less than a lease, so that what the worker holds does not expire meanwhile.
+  const absl::Duration longest = std::min(options_.poll, options_.scheduler.lease / 3);
+  call.deadline = options_.clock() + std::min(longest, absl::Milliseconds(static_cast<int64_t>(request.poll_ms())));
   call.due = request.leaving();
 
   WorkerSynced synced{.worker = request.worker_id(), .running = {}, .finished = {}, .leaving = request.leaving()};
@@ -382,6 +383,7 @@ bool CoordinatorService::TryAnswer(SyncCall& call) {
   }
   if (granted) FaultPoint("coordinator.lease.after-grant");
   if (!granted && !call.due && !released_ && options_.clock() < call.deadline) return false;
+  if (!granted) Apply(WorkRequested{call.worker, 0});  // extends what it holds, as the answer says
   call.response.set_coordinator_epoch(options_.epoch);
   call.response.set_lease_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(options_.scheduler.lease)));
   call.response.set_shutdown(released_);

@@ -159,6 +159,10 @@ void LeaseLoop::HandleLoss(const absl::Status& status, absl::Time now) {
     spdlog::warn("no answer from the coordinator, trying again: {}", status.ToString());
   }
   if (!lost_since_.has_value()) lost_since_ = now;
+  if (draining_since_.has_value() && !table_.HasFinished()) {
+    end_ = End::kDrained;  // good-byes need not be heard: leases run out
+    return;
+  }
   const absl::Duration pause =
       std::min(options_.longest_retry, options_.first_retry * std::pow(2.0, std::min(failures_in_a_row_, 20)));
   ++failures_in_a_row_;

@@ -358,6 +358,17 @@ TEST_F(LeaseLoopTest, DrainWithNobodyToHearIt_EndsAfterTheLimitAndSaysWhatWasLos
   EXPECT_THAT(loop_->end(), Optional(LeaseLoop::End::kUnreachable));
 }
 
+TEST_F(LeaseLoopTest, DrainWithNothingToDeliverAndNobodyToHearIt_EndsAtOnce) {
+  Step();
+  Reply(Grant({"a"}));
+  const TakenLease taken = *loop_->Take();
+  Reply(absl::UnavailableError("gone"));
+  loop_->Drain();
+  Step();
+  Reply(absl::UnavailableError("gone"));
+  EXPECT_THAT(loop_->end(), Optional(LeaseLoop::End::kDrained));
+}
+
 TEST_F(LeaseLoopTest, Shutdown_FinishesWhatRunsThenEnds) {
   Step();
   Reply(Grant({"a"}));

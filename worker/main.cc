@@ -131,7 +131,7 @@ int RunWorker(const Flags& flags) {
       .coordinator = flags.coordinator,
       .cache_directory = flags.cache,
       .devices = {},
-      .version = absl::StrCat(TIGHTROPE_VERSION, " LibTorch ", LibTorchVersion()),
+      .version = absl::StrCat(TIGHTROPE_VERSION, ", LibTorch ", TORCH_VERSION),
       .loop = {.give_up_after = absl::Seconds(flags.give_up_after)},
   };
   if (flags.idle_exit > 0) options.loop.idle_exit = absl::Seconds(flags.idle_exit);

@@ -208,7 +208,7 @@ absl::StatusOr<std::map<std::string, VerdictCounts>> SqliteStore::CountVerdicts(
   for (const std::string& job : jobs) {
     Query query = reader_->Prepare(
         "SELECT count(example_index), ifnull(sum(clean_prediction = label), 0), ifnull(sum(verdict IN (1, 3)), 0) "
-        "FROM jobs LEFT JOIN examples ON job = jobs.id WHERE digest = ? AND uncommitted = 0 GROUP BY jobs.id");
+        "FROM jobs LEFT JOIN examples ON examples.job = jobs.id WHERE digest = ? AND uncommitted = 0 GROUP BY jobs.id");
     ABSL_ASSIGN_OR_RETURN(const bool row, query.Bind(job).Next());
     if (!row) continue;
     counts[job] = {.n = static_cast<uint64_t>(query.Int(0)),

@@ -1,6 +1,8 @@
 // Figures that others can repeat: models trained apart, with published clean and robust accuracy (see the README beside
 // them).
+#include <cstdint>
 #include <filesystem>
+#include <iostream>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -15,6 +17,11 @@
 
 namespace tightrope {
 namespace {
+
+// The published robust figures are one run each, judged at the last iterate. Judged at every iterate, as here, at03
+// loses 0.1 points, and random starts move it by 0.2 from seed to seed (both measured with PyTorch), so the mean of a
+// few is compared.
+constexpr uint64_t kSeeds = 3;
 
 struct Golden {
   const char* dataset;
@@ -57,7 +64,6 @@ TEST_P(GoldenTest, CleanAndRobustAccuracyAreThePublishedOnes) {
   EXPECT_NEAR(correct, golden.clean_correct, 1);
 
   AttackJob job;
-  job.set_seed(1);
   job.mutable_attack()->set_norm(NORM_LINF);
   job.mutable_attack()->set_epsilon(golden.epsilon);
   PgdAttack& pgd = *job.mutable_attack()->mutable_pgd();
@@ -66,14 +72,19 @@ TEST_P(GoldenTest, CleanAndRobustAccuracyAreThePublishedOnes) {
   pgd.set_restarts(1);
   pgd.set_random_start(true);
   range.set_end(1000);
-  const auto attacked =
-      RunAttack(job, "golden", range, *data, **classifier, [](const EvaluationProgress&) { return true; });
-  ASSERT_OK(attacked);
-  int unbroken = 0;
-  for (const ExampleRecord& record : attacked->records) unbroken += record.verdict() == VERDICT_UNDECIDED;
-  EXPECT_NEAR(unbroken / 10.0, golden.robust_percent, golden.tolerance);
-  RecordProperty("clean_correct", correct);
-  RecordProperty("unbroken_of_1000", unbroken);
+  double robust_percent = 0;
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    job.set_seed(seed);
+    const auto attacked =
+        RunAttack(job, "golden", range, *data, **classifier, [](const EvaluationProgress&) { return true; });
+    ASSERT_OK(attacked);
+    int unbroken = 0;
+    for (const ExampleRecord& record : attacked->records) unbroken += record.verdict() == VERDICT_UNDECIDED;
+    std::cout << golden.model << ", seed " << seed << ": " << correct << " of 10000 clean, " << unbroken
+              << " of 1000 robust\n";
+    robust_percent += unbroken / 10.0 / kSeeds;
+  }
+  EXPECT_NEAR(robust_percent, golden.robust_percent, golden.tolerance);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GoldenTest,
