@@ -2,8 +2,9 @@
 //
 //   build/robustness_benchmark [--benchmark_filter=Pgd]
 //
-// Attacks count example-steps: one step of one example is a forward pass and an input gradient. Labels are what the network
-// says and ε is zero, so that no example breaks and every step is done on the whole batch; the work is that of any other ε.
+// Attacks count example-steps: one step of one example is a forward pass and an input gradient. Labels are what the
+// network says and ε is zero, so that no example breaks and every step is done on the whole batch; the work is that of
+// any other ε.
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -22,7 +23,7 @@ namespace {
 
 constexpr uint32_t kAttackExamples = 250;  // the default shard
 constexpr uint32_t kAttackSteps = 10;
-constexpr uint32_t kTrainExamples = 2000;
+constexpr uint32_t kTrainExamples = 1000;
 
 torch::Device FastestDevice() {
   return torch::cuda::is_available() ? torch::Device(torch::kCUDA, 0) : torch::Device(torch::kCPU);

@@ -34,8 +34,8 @@ namespace {
 // Everything is on one machine, so a worker that is silent for this long is dead.
 constexpr absl::Duration kLease = absl::Seconds(10);
 constexpr absl::Duration kPoll = absl::Seconds(3);
-// For workers to end: they finish a step of work, which takes long where many share few cores.
-constexpr absl::Duration kGrace = absl::Seconds(10);
+// For workers to end: they finish a step of work, which takes a while where many share few cores.
+constexpr absl::Duration kGrace = absl::Seconds(5);
 
 struct RunOptions {
   ExperimentArgument experiment;
@@ -69,7 +69,10 @@ class Run {
     }
     absl::StatusOr<v1::ExperimentStatus> end = Compute(*std::move(file));
     display_.Close();
-    if (absl::IsCancelled(end.status())) return ReportInterrupted();
+    if (absl::IsCancelled(end.status())) {
+      SayInterrupted();
+      return kExitInterrupted;
+    }
     if (!end.ok()) {
       return Report(end.status(),
                     submitted_ ? absl::StrCat("what was finished is kept; to go on:  ", ResumeLine()) : "");
@@ -116,6 +119,8 @@ class Run {
       server_->ReleaseWorkers();
       workers.Stop(kGrace);
     } else {
+      // Said before workers are waited for: a second ^C ends this process at once.
+      if (absl::IsCancelled(end.status())) SayInterrupted();
       workers.Terminate(kGrace);
     }
     return end;
@@ -160,10 +165,10 @@ class Run {
     return end.jobs().failed() + end.jobs().cancelled() > 0 ? kExitJobsFailed : kExitDone;
   }
 
-  int ReportInterrupted() const {
+  void SayInterrupted() {
+    if (std::exchange(said_interrupted_, true)) return;
     std::cerr << "tightrope: interrupted; everything that was finished is kept in " << options_.directory << "\n"
-              << "  to go on:  " << ResumeLine() << "\n";
-    return kExitInterrupted;
+              << "  to go on:  " << ResumeLine() << std::endl;
   }
 
   std::string ResumeLine() const {
@@ -179,6 +184,7 @@ class Run {
   ProgressDisplay display_;
   std::string name_;
   bool submitted_ = false;
+  bool said_interrupted_ = false;
   std::unique_ptr<CoordinatorServer> server_;
   std::unique_ptr<Client> client_;  // goes before the server
 };

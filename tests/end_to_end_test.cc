@@ -103,8 +103,8 @@ class EndToEndTest : public ::testing::Test {
   }
 
   ProcessResult Run(const std::string& dir, int workers, std::vector<std::string> environment = {}) const {
-    return RunProcess(Tightrope({"run", "tiny.yaml", "--dir", dir, "--workers", std::to_string(workers)},
-                                std::move(environment)));
+    return RunProcess(
+        Tightrope({"run", "tiny.yaml", "--dir", dir, "--workers", std::to_string(workers)}, std::move(environment)));
   }
 
   // What an undisturbed run must equal, bit for bit.
@@ -197,8 +197,8 @@ TEST_F(EndToEndTest, ResultsHaveTheColumnsThatScriptsDependOn) {
   ASSERT_TRUE(rows.is_array());
   int over_seeds = 0;
   for (const nlohmann::json& row : rows) {
-    for (const char* key : {"experiment", "model", "training", "dataset", "metric", "norm", "epsilon", "attack", "value",
-                            "lower", "upper", "n", "seeds", "job_digest"}) {
+    for (const char* key : {"experiment", "model", "training", "dataset", "metric", "norm", "epsilon", "attack",
+                            "value", "lower", "upper", "n", "seeds", "job_digest"}) {
       EXPECT_TRUE(row.contains(key)) << key;
     }
     for (const nlohmann::json& value : row) EXPECT_FALSE(value.is_structured()) << row;
@@ -206,7 +206,7 @@ TEST_F(EndToEndTest, ResultsHaveTheColumnsThatScriptsDependOn) {
     EXPECT_LE(row["value"], row["upper"]);
     if (row["job_digest"].is_null()) ++over_seeds;
   }
-  EXPECT_EQ(over_seeds, 2 * 4);              // two trainings × (clean, three attacks)
+  EXPECT_EQ(over_seeds, 2 * 4);                // two trainings × (clean, three attacks)
   EXPECT_EQ(rows.size(), 2u * 2 * 4 + 2 * 4);  // and each of two seeds
 }
 
@@ -227,7 +227,8 @@ TEST_F(EndToEndTest, ResultsWithoutAStoreSayWhereTheyLooked) {
 
 TEST_F(EndToEndTest, InterruptedRunKeepsItsStateAndSaysHowToResume) {
   Process run(Tightrope({"run", "tiny.yaml", "--dir", "data-dir", "--workers", "1"}));
-  ASSERT_TRUE(Eventually([&] { return fs::exists(root_ / "data-dir/results.sqlite") && !Commits("data-dir").empty(); }));
+  ASSERT_TRUE(
+      Eventually([&] { return fs::exists(root_ / "data-dir/results.sqlite") && !Commits("data-dir").empty(); }));
   run.Signal(SIGINT);
   const ProcessResult result = run.Wait();
   EXPECT_EQ(result.exit_code, 130) << result.out << result.err;
@@ -238,22 +239,25 @@ TEST_F(EndToEndTest, InterruptedRunKeepsItsStateAndSaysHowToResume) {
 TEST_F(EndToEndTest, GoldenTorchScriptModelsKeepTheirPublishedAccuracy) {
   TIGHTROPE_NEEDS_SHARED("golden/at03.pt");
   TIGHTROPE_NEEDS_SHARED("data/mnist");
-  WriteFile(root_ / "clean.yaml", "name: clean\ndataset: mnist\nmodels:\n  - {name: at03, architecture: {torchscript: " +
-                                      SharedDirectory() + "/golden/at03.pt}}\n  - {name: std, architecture: {torchscript: " +
-                                      SharedDirectory() + "/golden/std.pt}}\n");
+  WriteFile(root_ / "clean.yaml",
+            "name: clean\ndataset: mnist\nmodels:\n  - {name: at03, architecture: {torchscript: " + SharedDirectory() +
+                "/golden/at03.pt}}\n  - {name: std, architecture: {torchscript: " + SharedDirectory() +
+                "/golden/std.pt}}\n");
   std::ifstream in(root_ / "clean.yaml");
   std::ostringstream models;
   models << in.rdbuf();
   std::string attacked = models.str();
   attacked.replace(0, 11, "name: attacked");
-  WriteFile(root_ / "attacked.yaml",
-            attacked + "examples: {count: 1000}\nattacks: [{method: pgd, norm: linf, epsilon: 0.3, steps: 20, step_size: 0.03}]\n");
+  WriteFile(root_ / "attacked.yaml", attacked +
+                                         "seeds: [1, 2, 3]\nexamples: {count: 1000}\nattacks: [{method: pgd, norm: "
+                                         "linf, epsilon: 0.3, steps: 20, step_size: 0.03}]\n");
   std::map<std::string, double> value;
   for (const std::string name : {"clean", "attacked"}) {
-    const ProcessResult run = RunProcess(
-        Tightrope({"run", name + ".yaml", "--dir", "golden", "--data", SharedDirectory() + "/data"}));
+    const ProcessResult run =
+        RunProcess(Tightrope({"run", name + ".yaml", "--dir", "golden", "--data", SharedDirectory() + "/data"}));
     ASSERT_EQ(run.exit_code, 0) << run.out << run.err;
     const ProcessResult results = RunProcess(Tightrope({"results", name, "--dir", "golden", "--format", "json"}));
+    // The last row of a metric is the one over seeds, where there are several.
     for (const nlohmann::json& row : nlohmann::json::parse(results.out)) {
       value[name + " " + row["model"].get<std::string>() + " " + row["metric"].get<std::string>()] = row["value"];
     }
@@ -267,15 +271,16 @@ TEST_F(EndToEndTest, GoldenTorchScriptModelsKeepTheirPublishedAccuracy) {
 // A coordinator and two workers started by hand, as on a cluster.
 TEST_F(EndToEndTest, CoordinatorKilledAndRestartedMidwayFinishesWithItsWorkers) {
   ASSERT_EQ(Run("undisturbed", 1).exit_code, 0);
-  auto coordinator = std::make_unique<Process>(Tightrope({"coordinator", "--dir", "central", "--listen", "127.0.0.1:0"}));
+  auto coordinator =
+      std::make_unique<Process>(Tightrope({"coordinator", "--dir", "central", "--listen", "127.0.0.1:0"}));
   ASSERT_TRUE(coordinator->WaitForOutput("127.0.0.1:"));
   const std::string printed = coordinator->Output();
   const size_t begin = printed.find("127.0.0.1:");
   const std::string address = printed.substr(begin, printed.find_first_not_of("0123456789.:", begin) - begin);
 
   const auto worker = [&](const std::string& name) {
-    return std::make_unique<Process>(Tightrope(
-        {"worker", "--coordinator", address, "--cache", (root_ / name).string(), "--executors", "1"}));
+    return std::make_unique<Process>(
+        Tightrope({"worker", "--coordinator", address, "--cache", (root_ / name).string(), "--executors", "1"}));
   };
   const auto first = worker("cache-1");
   const auto second = worker("cache-2");
@@ -296,8 +301,8 @@ TEST_F(EndToEndTest, CoordinatorKilledAndRestartedMidwayFinishesWithItsWorkers) 
   EXPECT_EQ(Take("central"), Take("undisturbed"));
 }
 
-// Every named moment at which a process may die: the run that is killed there, or its repetition, ends with the results of
-// an undisturbed run, and no shard that was committed runs again.
+// Every named moment at which a process may die: the run that is killed there, or its repetition, ends with the results
+// of an undisturbed run, and no shard that was committed runs again.
 class KillTest : public EndToEndTest, public ::testing::WithParamInterface<std::string> {};
 
 TEST_P(KillTest, RunEndsWithTheResultsOfAnUndisturbedOne) {
@@ -306,8 +311,8 @@ TEST_P(KillTest, RunEndsWithTheResultsOfAnUndisturbedOne) {
   std::string point = GetParam();
   const ProcessResult killed = Run("killed-dir", 2, {"TIGHTROPE_KILL_AT=" + point + "@" + marker.string()});
   ASSERT_TRUE(fs::exists(marker)) << "nobody died at " << point << "\n" << killed.out << killed.err;
-  const std::set<std::string> before = fs::exists(root_ / "killed-dir/results.sqlite") ? Commits("killed-dir")
-                                                                                        : std::set<std::string>();
+  const std::set<std::string> before =
+      fs::exists(root_ / "killed-dir/results.sqlite") ? Commits("killed-dir") : std::set<std::string>();
   if (point.rfind("worker.", 0) == 0) {
     EXPECT_EQ(killed.exit_code, 0) << "a run outlives its workers\n" << killed.out << killed.err;
   } else if (point.rfind("coordinator.", 0) == 0) {

@@ -72,9 +72,7 @@ std::vector<Include> AllIncludes() {
   return includes;
 }
 
-bool IsFree(const Include& include) {
-  return kFree.contains(include.directory) || include.file.ends_with("_test.cc");
-}
+bool IsFree(const Include& include) { return kFree.contains(include.directory) || include.file.ends_with("_test.cc"); }
 
 class IncludeRulesTest : public ::testing::Test {
  protected:

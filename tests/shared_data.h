@@ -20,9 +20,8 @@ inline std::string SharedDirectory() {
 
 // Skips a test that needs `file` below the shared directory and names what is missing; fails instead where
 // $TIGHTROPE_REQUIRE_SHARED is set (continuous integration).
-#define TIGHTROPE_NEEDS_SHARED(file)                                                                       \
-  if (const std::string needed = ::tightrope::SharedDirectory() + "/" + (file);                            \
-      !std::filesystem::exists(needed)) {                                                                  \
-    if (std::getenv("TIGHTROPE_REQUIRE_SHARED") != nullptr) FAIL() << "missing shared test data: " << needed; \
-    GTEST_SKIP() << "shared test data not here: " << needed << " (set TIGHTROPE_SHARED)";                  \
+#define TIGHTROPE_NEEDS_SHARED(file)                                                                                \
+  if (const std::string needed = ::tightrope::SharedDirectory() + "/" + (file); !std::filesystem::exists(needed)) { \
+    if (std::getenv("TIGHTROPE_REQUIRE_SHARED") != nullptr) FAIL() << "missing shared test data: " << needed;       \
+    GTEST_SKIP() << "shared test data not here: " << needed << " (set TIGHTROPE_SHARED)";                           \
   }

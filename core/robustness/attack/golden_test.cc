@@ -58,7 +58,7 @@ TEST_P(GoldenTest, CleanAndRobustAccuracyAreThePublishedOnes) {
   Shard range;
   range.set_end(data->count);
   const auto clean = RunEvaluation(range, *data, **classifier, [](const EvaluationProgress&) { return true; });
-  ASSERT_OK(clean);
+  ASSERT_OK(clean.status());
   int correct = 0;
   for (const ExampleRecord& record : *clean) correct += record.clean_prediction() == record.label();
   EXPECT_NEAR(correct, golden.clean_correct, 1);

@@ -320,7 +320,7 @@ TEST_F(RunAttackTest, NonFiniteLogitsOnACleanExampleAreAnErrorThatNamesIt) {
     EXPECT_THAT(RunAttack(PgdJob(NORM_LINF, 0.1), "job", Range(20, 50), data_, spoiled, kGoOn),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("first such example: 37")));
     seen = 0;
-    EXPECT_THAT(RunEvaluation(Range(20, 50), data_, spoiled, kGoOn),
+    EXPECT_THAT(RunEvaluation(Range(20, 50), data_, spoiled, kGoOn).status(),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("first such example: 37")));
   }
 }
@@ -372,7 +372,7 @@ TEST_F(RunAttackTest, ProgressGrowsToOne) {
 
 TEST_F(RunAttackTest, EvaluationPredictsEveryExample) {
   const auto records = RunEvaluation(Range(5, 9), data_, linear_, kGoOn);
-  ASSERT_OK(records);
+  ASSERT_OK(records.status());
   ASSERT_EQ(records->size(), 4u);
   for (size_t i = 0; i < 4; ++i) {
     const ExampleRecord& record = (*records)[i];
