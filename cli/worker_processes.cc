@@ -1,12 +1,15 @@
 #include "cli/worker_processes.h"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
-#include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <utility>
@@ -27,6 +30,29 @@ std::string DescribeEnd(int wait_status) {
     return absl::StrCat("was killed by signal ", signal, " (", strsignal(signal), ")");
   }
   return absl::StrCat("exited with code ", WEXITSTATUS(wait_status));
+}
+
+// The child between fork and exec; async-signal-safe throughout, since other threads may have held any lock.
+[[noreturn]] void BecomeWorker(char* const* arguments, const char* log, pid_t parent, int failure) {
+  // Before the program is loaded, which may take seconds, so that there is no moment in which it could be left behind.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(1);
+  setpgid(0, 0);
+  for (const int signal_number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) signal(signal_number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  const int input = open("/dev/null", O_RDONLY);
+  const int output = open(log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+  if (input >= 0 && output >= 0 && dup2(input, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0 &&
+      dup2(output, STDERR_FILENO) >= 0) {
+    // Nothing else of ours is theirs: not the store, and above all not the lock of the data directory.
+    close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+    execv(arguments[0], arguments);
+  }
+  const int error = errno;
+  [[maybe_unused]] const ssize_t written = write(failure, &error, sizeof(error));
+  _exit(127);
 }
 
 // The last line of a log that is not blank.
@@ -65,36 +91,26 @@ absl::Status WorkerProcesses::Start() {
 }
 
 absl::Status WorkerProcesses::Spawn(Worker& worker) {
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, worker.log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-  posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
-  // Nothing else of ours is theirs: not the store, and above all not the lock of the data directory.
-  posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
-
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t none, defaults;
-  sigemptyset(&none);
-  sigemptyset(&defaults);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) sigaddset(&defaults, signal);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setsigdefault(&attributes, &defaults);
-  posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-
   std::vector<char*> arguments;
   for (const std::string& argument : options_.command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
-  const int error = posix_spawn(&worker.pid, arguments[0], &actions, &attributes, arguments.data(), environ);
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
+  std::array<int, 2> failure;  // the child writes errno where it fails; closed without a word by a successful exec
+  if (pipe2(failure.data(), O_CLOEXEC) != 0) {
+    return absl::UnavailableError(absl::StrCat("cannot start a worker: ", strerror(errno)));
+  }
+  const pid_t parent = getpid();
+  const pid_t pid = _Fork();
+  if (pid == 0) BecomeWorker(arguments.data(), worker.log.c_str(), parent, failure[1]);
+  int error = pid < 0 ? errno : 0;
+  close(failure[1]);
+  if (pid > 0 && read(failure[0], &error, sizeof(error)) != static_cast<ssize_t>(sizeof(error))) error = 0;
+  close(failure[0]);
   if (error != 0) {
-    worker.pid = 0;
+    if (pid > 0) waitpid(pid, nullptr, 0);
     return absl::UnavailableError(absl::StrCat("cannot start a worker: ", options_.command[0], ", which logs to ",
                                                worker.log, ": ", strerror(error)));
   }
+  worker.pid = pid;
   worker.started = now_();
   worker.at_work = false;
   return absl::OkStatus();

@@ -1,8 +1,8 @@
 // The worker processes of `tightrope run`: started, watched, started again when they die, ended. Each has its own
 // process group (a ^C on the terminal is ours to handle), no standard input, and a log file for what it prints.
 //
-// Not thread-safe. Use it from the main thread: the kernel ends a worker's life with its parent's *thread*
-// (--exit-with-parent), so the thread that starts workers has to live as long as they do.
+// A worker never outlives its starter: the kernel kills it, from its first moment on, when the *thread* that started it
+// ends. So use this from the main thread. Not thread-safe.
 #pragma once
 
 #include <sys/types.h>

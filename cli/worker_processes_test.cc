@@ -1,8 +1,11 @@
 #include "cli/worker_processes.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -165,6 +168,29 @@ TEST_F(WorkerProcessesTest, WorkersInheritNothingButTheirLog) {
   close(ours);
   EXPECT_THAT(Read(Log(0)), testing::StartsWith("0 1 2 3 ")) << "3 is the listing itself";
   EXPECT_EQ(Read(Log(0)).find(" 4"), std::string::npos);
+}
+
+TEST_F(WorkerProcessesTest, StarterKilledAtOnce_TakesItsWorkersWithIt) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1);  // the orphan becomes ours, so that we see how it ends
+  std::array<int, 2> pids;
+  ASSERT_EQ(pipe(pids.data()), 0);
+  const pid_t starter = fork();
+  if (starter == 0) {
+    WorkerProcesses workers(Options("exec sleep 1000"), &absl::Now);
+    if (!workers.Start().ok()) _exit(1);
+    const pid_t started = workers.running()[0];
+    if (write(pids[1], &started, sizeof(started)) != sizeof(started)) _exit(1);
+    kill(getpid(), SIGKILL);
+  }
+  int how = 0;
+  EXPECT_EQ(waitpid(starter, &how, 0), starter);
+  EXPECT_TRUE(WIFSIGNALED(how));
+  pid_t worker = 0;
+  ASSERT_EQ(read(pids[0], &worker, sizeof(worker)), static_cast<ssize_t>(sizeof(worker)));
+  EXPECT_EQ(waitpid(worker, &how, 0), worker);
+  EXPECT_TRUE(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+  close(pids[0]);
+  close(pids[1]);
 }
 
 TEST_F(WorkerProcessesTest, MissingProgramIsAnErrorThatNamesIt) {

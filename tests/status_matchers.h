@@ -31,5 +31,6 @@ MATCHER_P2(StatusIs, code, message, "") {
 
 }  // namespace tightrope
 
-#define ASSERT_OK(expression) ASSERT_THAT((expression), ::tightrope::IsOk())
-#define EXPECT_OK(expression) EXPECT_THAT((expression), ::tightrope::IsOk())
+// On the status alone: not every value of a StatusOr can be printed.
+#define ASSERT_OK(expression) ASSERT_THAT(::tightrope::GetStatus((expression)), ::tightrope::IsOk())
+#define EXPECT_OK(expression) EXPECT_THAT(::tightrope::GetStatus((expression)), ::tightrope::IsOk())
