@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::set<std::string> kFree = {"tests", "bench"};
+const std::set<std::string> kFree = {"tests", "bench", "coordinator/testing"};
 
 std::string ReadFile(const fs::path& path) {
   std::ifstream in(path);

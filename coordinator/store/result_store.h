@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "coordinator/scheduler_events.h"
+#include "coordinator/store/stored_job.h"
 #include "core/statistics/aggregate.h"
 #include "tightrope/v1/experiment.pb.h"
 #include "tightrope/v1/plan.pb.h"
