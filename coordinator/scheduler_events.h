@@ -12,12 +12,9 @@
 
 namespace tightrope {
 
-struct FailureReport {
-  int code = 2;  // absl::StatusCode
-  std::string message{};
-  bool permanent = false;  // trying again cannot help
+bool permanent = false;  // trying again cannot help
 
-  friend bool operator==(const FailureReport&, const FailureReport&) = default;
+friend bool operator==(const FailureReport&, const FailureReport&) = default;
 };
 
 // ---- Events

@@ -52,4 +52,8 @@ struct PlannedJob {
   uint64_t cached_examples = 0;
 };
 
+struct FailureReport {
+  int code = 2;  // absl::StatusCode
+  std::string message{};
+
 }  // namespace tightrope
