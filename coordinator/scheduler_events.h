@@ -12,11 +12,6 @@
 
 namespace tightrope {
 
-bool permanent = false;  // trying again cannot help
-
-friend bool operator==(const FailureReport&, const FailureReport&) = default;
-};
-
 // ---- Events
 // ----------------------------------------------------------------------------------------------------------
 

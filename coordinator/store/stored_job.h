@@ -55,5 +55,9 @@ struct PlannedJob {
 struct FailureReport {
   int code = 2;  // absl::StatusCode
   std::string message{};
+  bool permanent = false;  // trying again cannot help
+
+  friend bool operator==(const FailureReport&, const FailureReport&) = default;
+};
 
 }  // namespace tightrope
