@@ -12,18 +12,6 @@
 
 namespace tightrope {
 
-// Passes of one example through a model: the measure of work that does not depend on the machine. For attacks it is the
-// most that may be needed: an example that is broken leaves the batch.
-struct WorkEstimate {
-  double forward_passes = 0;
-  double backward_passes = 0;
-};
-
-WorkEstimate EstimateWork(const v1::Job& job);
-
-// Examples that a job goes through: those of its shards, or those that it trains on.
-uint64_t ExamplesOf(const v1::Job& job);
-
 // A plan, with what is in the store already.
 struct PlanReport {
   const v1::Experiment& experiment;

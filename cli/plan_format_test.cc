@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "core/plan/plan.h"
+#include "core/plan/work_estimate.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"

@@ -80,6 +80,7 @@ Scheduler::Job* Scheduler::AddJob(const PlannedJob& planned) {
   job->digest = planned.digest;
   job->number = job_numbers_++;
   job->counts_examples = planned.counts_examples;
+  job->work = planned.work;
   job->ranges = planned.shards;
   job->shards.resize(planned.shards.size());
   job->counts[static_cast<size_t>(State::kBlocked)] = static_cast<uint32_t>(job->shards.size());

@@ -41,6 +41,7 @@ struct Scheduler::Job {
   std::string digest;
   uint64_t number = 0;
   bool counts_examples = true;
+  double work = 1;  // as PlannedJob
   std::vector<ShardRange> ranges;
   std::vector<Shard> shards;
   std::vector<Job*> dependencies;

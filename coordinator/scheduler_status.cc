@@ -48,7 +48,7 @@ std::optional<ExperimentSnapshot> Scheduler::Snapshot(absl::string_view name) co
   snapshot.active = experiment.active;
   snapshot.finished = experiment.unfinished == 0;
   double done = 0;
-  uint64_t total = 0;
+  double total = 0;
   for (const Experiment::Member& member : experiment.members) {
     const Job& job = *member.job;
     const uint32_t leased = job.Count(State::kLeased) + job.Count(State::kCommitting);
@@ -76,8 +76,9 @@ std::optional<ExperimentSnapshot> Scheduler::Snapshot(absl::string_view name) co
     }
     InFlight flying;
     if (const auto it = in_flight.find(&job); it != in_flight.end()) flying = it->second;
-    done += job.Count(State::kCommitted) + job.Count(State::kCommitting) + flying.progress;
-    total += job.shards.size();
+    const double shards_done = job.Count(State::kCommitted) + job.Count(State::kCommitting) + flying.progress;
+    done += job.work * shards_done / static_cast<double>(job.shards.size());
+    total += job.work;
     uint64_t examples = 0;
     if (job.counts_examples && !job.ranges.empty()) examples = job.ranges.back().end - job.ranges.front().begin;
     const uint64_t cached_examples = std::min(member.cached_examples, job.examples_committed);
@@ -85,7 +86,7 @@ std::optional<ExperimentSnapshot> Scheduler::Snapshot(absl::string_view name) co
     snapshot.examples_done += job.examples_committed - cached_examples + flying.examples;
     snapshot.nondeterministic_shards += job.nondeterministic;
   }
-  snapshot.progress = total == 0 ? 1 : done / static_cast<double>(total);
+  snapshot.progress = total == 0 ? 1 : done / total;
   return snapshot;
 }
 

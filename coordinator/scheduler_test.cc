@@ -434,6 +434,18 @@ TEST_F(SchedulerTest, ProgressCountsWhatIsInFlight) {
   EXPECT_EQ(snapshot.examples_total, 20u);
 }
 
+TEST_F(SchedulerTest, ProgressWeighsJobsByTheirWork) {
+  PlannedJob training = MakeJob("long", 1);
+  training.work = 900;
+  PlannedJob attack = MakeJob("short", 10);
+  attack.work = 100;
+  Submit("e", {training, attack});
+  const LeaseKey lease = TakeOne("w");
+  ASSERT_EQ(lease.job, "long");
+  Sync("w", {{lease, true, 0.5, 0}});
+  EXPECT_DOUBLE_EQ(scheduler_.Snapshot("e")->progress, 0.45);
+}
+
 // A million shards are handed out and committed in seconds; anything quadratic would take hours.
 TEST(SchedulerSizeTest, MillionShardsStayFast) {
   Scheduler scheduler({.generation = 1});

@@ -9,6 +9,7 @@
 #include "coordinator/service_state.h"
 #include "core/experiment/experiment_file.h"
 #include "core/plan/plan.h"
+#include "core/plan/work_estimate.h"
 #include "core/statistics/aggregate.h"
 #include "core/status_macros.h"
 
@@ -103,6 +104,8 @@ void CoordinatorService::AddExperiment(StoredExperiment stored, bool active, boo
     planned.depends_on.assign(job.job.depends_on().begin(), job.job.depends_on().end());
     for (const v1::Shard& shard : job.job.shards()) planned.shards.push_back({shard.begin(), shard.end()});
     planned.counts_examples = !job.job.spec().has_train();
+    const WorkEstimate work = EstimateWork(job.job);
+    planned.work = std::max(1.0, work.forward_passes + work.backward_passes);
     planned.restored = std::move(job.restored);
     planned.cached_shards = job.cached_shards;
     planned.cached_examples = job.cached_examples;

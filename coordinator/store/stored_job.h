@@ -46,6 +46,7 @@ struct PlannedJob {
   std::vector<std::string> depends_on{};  // jobs earlier in the same plan
   std::vector<ShardRange> shards{};       // at least one
   bool counts_examples = true;            // false for training
+  double work = 1;                        // its weight in the experiment's progress; > 0
   std::vector<RestoredShard> restored{};
   // Committed when the experiment was last submitted; what its status calls `cached`.
   uint32_t cached_shards = 0;
