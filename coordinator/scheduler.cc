@@ -222,11 +222,13 @@ void Scheduler::StartLease(Job* job, uint32_t index, Worker* worker) {
   SetState(job, index, State::kLeased);
   job->shards[index].holder = worker;
   worker->leases[{job->number, index}].job = job;
+  NoteQueue(worker);
 }
 
 void Scheduler::EndLease(Job* job, uint32_t index, State next) {
   Shard& shard = job->shards[index];
   shard.holder->leases.erase({job->number, index});
+  NoteQueue(shard.holder);
   shard.holder = nullptr;
   SetState(job, index, next);
 }
@@ -237,7 +239,16 @@ void Scheduler::Touch(Worker* worker) {
   deadlines_.emplace(std::make_pair(worker->deadline, worker->number), worker);
 }
 
+void Scheduler::NoteQueue(Worker* worker) {
+  if (worker->executors > 0 && worker->leases.size() > worker->executors) {
+    queueing_.emplace(worker->number, worker);
+  } else {
+    queueing_.erase(worker->number);
+  }
+}
+
 void Scheduler::ForgetWorker(Worker* worker) {
+  queueing_.erase(worker->number);
   deadlines_.erase({worker->deadline, worker->number});
   if (!worker->leaving) --present_workers_;
   const std::string id = worker->id;
@@ -254,6 +265,8 @@ void Scheduler::On(const WorkerSynced& event, Effects& effects) {
   }
   Worker* const worker = slot.get();
   Touch(worker);
+  worker->executors = event.executors;
+  NoteQueue(worker);
   if (worker->leaving != event.leaving) {
     worker->leaving = event.leaving;
     present_workers_ += event.leaving ? -1 : 1;
@@ -299,22 +312,41 @@ void Scheduler::On(const WorkRequested& event, Effects& effects) {
   if (it == workers_.end() || it->second->leaving) return;
   Worker* const worker = it->second.get();
   Touch(worker);
-  if (ready_shards_ == 0) return;
   // Towards the end of the queue everybody gets a share, so that nobody idles beside a worker that hoards.
   const uint64_t share = (ready_shards_ + present_workers_ - 1) / present_workers_;
-  for (uint64_t left = std::min<uint64_t>(event.count, share); left > 0 && !ready_.empty(); --left) {
-    Job* const job = ready_.begin()->second;
-    uint32_t index;
-    do {
-      std::pop_heap(job->pending.begin(), job->pending.end(), std::greater<>());
-      index = job->pending.back();
-      job->pending.pop_back();
-    } while (job->shards[index].state != State::kPending);
-    job->shards[index].epoch = uint64_t{options_.generation} << kEpochCounterBits | ++grants_;
-    job->shards[index].spent = false;
-    StartLease(job, index, worker);
-    effects.push_back(LeaseGranted{event.worker, job->Key(index), job->ranges[index]});
+  uint64_t granted = 0;
+  for (; granted < std::min<uint64_t>(event.count, share) && !ready_.empty(); ++granted) Grant(worker, effects);
+  for (; granted < event.count && worker->leases.size() < worker->executors; ++granted) {
+    if (ready_.empty() && !FreeQueuedLease(worker)) return;
+    Grant(worker, effects);
   }
+}
+
+void Scheduler::Grant(Worker* worker, Effects& effects) {
+  Job* const job = ready_.begin()->second;
+  uint32_t index;
+  do {
+    std::pop_heap(job->pending.begin(), job->pending.end(), std::greater<>());
+    index = job->pending.back();
+    job->pending.pop_back();
+  } while (job->shards[index].state != State::kPending);
+  job->shards[index].epoch = uint64_t{options_.generation} << kEpochCounterBits | ++grants_;
+  job->shards[index].spent = false;
+  StartLease(job, index, worker);
+  effects.push_back(LeaseGranted{worker->id, job->Key(index), job->ranges[index]});
+}
+
+bool Scheduler::FreeQueuedLease(const Worker* worker) {
+  for (const auto& [number, other] : queueing_) {
+    if (other == worker) continue;
+    // The last in the order of the plan is the last that it would come to.
+    for (auto lease = other->leases.rbegin(); lease != other->leases.rend(); ++lease) {
+      if (lease->second.started) continue;
+      EndLease(lease->second.job, lease->first.second, State::kPending);
+      return true;
+    }
+  }
+  return false;
 }
 
 void Scheduler::On(const TimePassed&, Effects& effects) {

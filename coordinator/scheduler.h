@@ -25,6 +25,10 @@
 // worker, charged only when the lease expired after the work was started. Handing back, restarting the coordinator and
 // losing a response charge nothing.
 //
+// A worker may hold more leases than it can run, so that it need not wait for the next one. When nothing is pending, a
+// worker with a free executor takes over what waits like that at another: no shard queues behind a long training while
+// somebody idles.
+//
 // Deadlines belong to workers, not leases: every Sync lists and so extends all leases of its worker.
 //
 // Not thread-safe. Every operation is O(log n) in the number of shards, per shard that it touches.
@@ -94,7 +98,7 @@ class Scheduler {
   std::vector<SchedulerEffect> Apply(const SchedulerEvent& event, absl::Time now);
 
   // Whether a WorkRequested could be granted anything.
-  bool HasWork() const { return ready_shards_ > 0; }
+  bool HasWork() const { return ready_shards_ > 0 || !queueing_.empty(); }
   // When TimePassed has something to do; infinite future: never.
   absl::Time NextDeadline() const;
   bool IsActive() const;  // some active experiment is not finished
@@ -145,6 +149,12 @@ class Scheduler {
   // Keeps the experiments' counts of unfinished jobs when a job starts or ceases to have anything left to do.
   void NoteProgress(Job* job, Effects& effects);
   void Touch(Worker* worker);
+  // Keeps queueing_ right; after every change of the worker's leases or executors.
+  void NoteQueue(Worker* worker);
+  // The lease of the first ready shard, to `worker`. REQUIRES: ready_shards_ > 0.
+  void Grant(Worker* worker, Effects& effects);
+  // Frees a lease that another worker has waiting behind what it runs; false: there is none.
+  bool FreeQueuedLease(const Worker* worker);
   void ExpireWorker(Worker* worker, Effects& effects);
   void ForgetWorker(Worker* worker);
 
@@ -153,7 +163,8 @@ class Scheduler {
   uint32_t grants_ = 0;       // counter part of the next epoch
   uint64_t job_numbers_ = 0;  // for orders that do not depend on addresses
   uint64_t worker_numbers_ = 0;
-  uint32_t present_workers_ = 0;  // not leaving
+  uint32_t present_workers_ = 0;          // not leaving
+  std::map<uint64_t, Worker*> queueing_;  // by number: those with more leases than executors
 
   absl::flat_hash_map<std::string, std::unique_ptr<Job>> jobs_;
   absl::flat_hash_map<std::string, std::unique_ptr<Worker>> workers_;

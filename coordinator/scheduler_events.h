@@ -38,6 +38,7 @@ struct WorkerSynced {
   std::vector<Running> running{};
   std::vector<LeaseKey> finished{};
   bool leaving = false;
+  uint32_t executors = 0;  // shards that it can run at a time; 0: not said, and nothing is taken over from it
 };
 
 // A worker offers the outcome of an attempt.

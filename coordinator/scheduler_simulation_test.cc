@@ -172,6 +172,7 @@ class Simulation {
     Request request{
         .worker = index, .incarnation = worker.incarnation, .sync = {}, .offers = worker.finished, .want = 2};
     request.sync.worker = Name(index);
+    request.sync.executors = static_cast<uint32_t>(index % 3);
     for (const LeaseKey& lease : worker.running) request.sync.running.push_back({lease, true});
     for (const AttemptOffered& offer : worker.finished) request.sync.finished.push_back(offer.lease);
     requests_.push_back(std::move(request));

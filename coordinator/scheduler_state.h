@@ -89,6 +89,7 @@ struct Scheduler::Worker {
   uint64_t number = 0;
   absl::Time deadline = absl::InfinitePast();
   bool leaving = false;
+  uint32_t executors = 0;
   absl::btree_map<std::pair<uint64_t, uint32_t>, Held> leases;  // by job number and shard
 };
 

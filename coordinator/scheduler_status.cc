@@ -146,12 +146,15 @@ absl::Status Scheduler::CheckInvariants() const {
     present += worker->leaving ? 0 : 1;
     const auto it = deadlines_.find({worker->deadline, worker->number});
     if (it == deadlines_.end() || it->second != worker.get()) return broken("a worker without a deadline: ", id);
+    const bool queues = worker->executors > 0 && worker->leases.size() > worker->executors;
+    if (queues != queueing_.contains(worker->number)) return broken("a queue that is not noted: ", id);
     for (const auto& [key, lease] : worker->leases) {
       if (lease.job->shards[key.second].holder != worker.get()) return broken("two holders of a lease: ", id);
       ++held;
     }
   }
-  if (held != leased || present != present_workers_ || deadlines_.size() != workers_.size()) {
+  if (held != leased || present != present_workers_ || deadlines_.size() != workers_.size() ||
+      queueing_.size() > workers_.size()) {
     return broken("leases or workers are counted wrongly");
   }
   for (const auto& [name, experiment] : experiments_) {

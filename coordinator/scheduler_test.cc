@@ -446,6 +446,31 @@ TEST_F(SchedulerTest, ProgressWeighsJobsByTheirWork) {
   EXPECT_DOUBLE_EQ(scheduler_.Snapshot("e")->progress, 0.45);
 }
 
+TEST_F(SchedulerTest, IdleWorkerTakesOverWhatWaitsBehindALongTraining) {
+  Submit("e", {MakeJob("training", 1), MakeJob("other", 1)});
+  Apply(WorkerSynced{.worker = "busy", .executors = 1});
+  const std::vector<LeaseKey> leases = Take("busy", 2);
+  ASSERT_THAT(leases, SizeIs(2));
+  Apply(WorkerSynced{.worker = "busy", .running = {{leases[0], true}, {leases[1], false}}, .executors = 1});
+
+  Apply(WorkerSynced{.worker = "idle", .executors = 1});
+  const std::vector<LeaseKey> taken = Take("idle", 2);
+  ASSERT_THAT(taken, SizeIs(1)) << "what runs is left alone";
+  EXPECT_EQ(taken[0].job, "other");
+  EXPECT_GT(taken[0].epoch, leases[1].epoch);
+  EXPECT_THAT(Only<LeaseDropped>(Apply(
+                  WorkerSynced{.worker = "busy", .running = {{leases[0], true}, {leases[1], false}}, .executors = 1})),
+              ElementsAre(Field(&LeaseDropped::lease, leases[1])));
+}
+
+TEST_F(SchedulerTest, LeaseThatIsAboutToStartIsNotTakenOver) {
+  Submit("e", {MakeJob("a", 1)});
+  Apply(WorkerSynced{.worker = "first", .executors = 1});
+  ASSERT_THAT(Take("first", 1), SizeIs(1));
+  Apply(WorkerSynced{.worker = "second", .executors = 1});
+  EXPECT_THAT(Take("second", 1), IsEmpty());
+}
+
 // A million shards are handed out and committed in seconds; anything quadratic would take hours.
 TEST(SchedulerSizeTest, MillionShardsStayFast) {
   Scheduler scheduler({.generation = 1});

@@ -165,7 +165,11 @@ void CoordinatorService::Sync(CallId id, const v1::SyncRequest& request, SyncDon
   call.deadline = options_.clock() + std::min(longest, absl::Milliseconds(static_cast<int64_t>(request.poll_ms())));
   call.due = request.leaving();
 
-  WorkerSynced synced{.worker = request.worker_id(), .running = {}, .finished = {}, .leaving = request.leaving()};
+  WorkerSynced synced{.worker = request.worker_id(),
+                      .running = {},
+                      .finished = {},
+                      .leaving = request.leaving(),
+                      .executors = static_cast<uint32_t>(request.info().devices_size())};
   for (const v1::RunningAttempt& running : request.running()) {
     synced.running.push_back({ToKey(running.id()), running.started(), running.progress(), running.examples_done()});
   }
