@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "coordinator/result_validation.h"
 #include "coordinator/service_state.h"
@@ -45,9 +45,13 @@ absl::Status CheckRequest(const v1::SyncRequest& request) {
 }
 
 ResultDigest DigestOf(const v1::ShardResult& result) {
-  const std::string bytes = absl::HexStringToBytes(Sha256(result.SerializeAsString()));
+  const std::string text = Sha256(result.SerializeAsString());
   ResultDigest digest{};
-  std::copy_n(bytes.begin(), std::min(bytes.size(), digest.size()), digest.begin());
+  for (size_t i = 0; i < digest.size(); ++i) {
+    uint32_t byte = 0;
+    (void)absl::SimpleHexAtoi(text.substr(2 * i, 2), &byte);  // two hexadecimal digits, by Sha256's promise
+    digest[i] = static_cast<uint8_t>(byte);
+  }
   return digest;
 }
 
