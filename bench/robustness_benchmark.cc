@@ -29,20 +29,20 @@ torch::Device FastestDevice() {
   return torch::cuda::is_available() ? torch::Device(torch::kCUDA, 0) : torch::Device(torch::kCPU);
 }
 
-Architecture ArchitectureNamed(const std::string& name) {
-  Architecture architecture;
+v1::Architecture ArchitectureNamed(const std::string& name) {
+  v1::Architecture architecture;
   if (name == "small_cnn") architecture.mutable_small_cnn();
   if (name == "madry_cnn") architecture.mutable_madry_cnn();
   return architecture;
 }
 
-void PgdAttackSteps(benchmark::State& state, const std::string& name, Norm norm) {
+void PgdAttackSteps(benchmark::State& state, const std::string& name, v1::Norm norm) {
   Dataset data = MakeToyDataset(kAttackExamples, 28, 10, 1.0);
   auto network = MakeNetwork(ArchitectureNamed(name), ToyReference(data));
   if (!network.ok()) return state.SkipWithError(network.status().ToString().c_str());
   InitialiseWeights(**network, RandomStream(1, "benchmark", "weights"));
   const std::unique_ptr<Classifier> classifier = MakeClassifier(*network, FastestDevice());
-  Shard all;
+  v1::Shard all;
   all.set_end(data.count);
   const EvaluationCallback go_on = [](const EvaluationProgress&) { return true; };
   const auto predictions = RunEvaluation(all, data, *classifier, go_on);
@@ -50,7 +50,7 @@ void PgdAttackSteps(benchmark::State& state, const std::string& name, Norm norm)
   for (uint32_t i = 0; i < data.count; ++i) {
     data.labels[i] = static_cast<uint8_t>((*predictions)[i].clean_prediction());
   }
-  AttackJob job;
+  v1::AttackJob job;
   job.mutable_attack()->set_norm(norm);
   job.mutable_attack()->mutable_pgd()->set_steps(kAttackSteps);
   job.mutable_attack()->mutable_pgd()->set_step_size(0.01);
@@ -60,7 +60,7 @@ void PgdAttackSteps(benchmark::State& state, const std::string& name, Norm norm)
   for (auto _ : state) {
     const auto outcome = RunAttack(job, "benchmark", all, data, *classifier, go_on);
     if (!outcome.ok()) return state.SkipWithError(outcome.status().ToString().c_str());
-    for (const ExampleRecord& record : outcome->records) steps += record.backward_passes();
+    for (const v1::ExampleRecord& record : outcome->records) steps += record.backward_passes();
   }
   state.counters["example_steps/s"] = benchmark::Counter(static_cast<double>(steps), benchmark::Counter::kIsRate);
 }
@@ -68,15 +68,15 @@ void PgdAttackSteps(benchmark::State& state, const std::string& name, Norm norm)
 // One epoch of ℓ∞ PGD training with ten steps.
 void PgdTrainingEpoch(benchmark::State& state, const std::string& name) {
   const Dataset data = MakeToyDataset(kTrainExamples, 28, 10, 0.5);
-  TrainJob job;
+  v1::TrainJob job;
   *job.mutable_data() = ToyReference(data);
   *job.mutable_architecture() = ArchitectureNamed(name);
-  Training& training = *job.mutable_training();
+  v1::Training& training = *job.mutable_training();
   training.set_epochs(1);
   training.set_batch_size(128);
-  training.set_optimizer(OPTIMIZER_ADAM);
+  training.set_optimizer(v1::OPTIMIZER_ADAM);
   training.set_learning_rate(0.001);
-  training.mutable_pgd()->set_norm(NORM_LINF);
+  training.mutable_pgd()->set_norm(v1::NORM_LINF);
   training.mutable_pgd()->set_epsilon(0.1);
   training.mutable_pgd()->set_steps(10);
   training.mutable_pgd()->set_random_start(true);
@@ -88,9 +88,13 @@ void PgdTrainingEpoch(benchmark::State& state, const std::string& name) {
       benchmark::Counter(static_cast<double>(kTrainExamples * state.iterations()), benchmark::Counter::kIsRate);
 }
 
-BENCHMARK_CAPTURE(PgdAttackSteps, small_cnn_linf, "small_cnn", NORM_LINF)->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK_CAPTURE(PgdAttackSteps, small_cnn_l2, "small_cnn", NORM_L2)->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK_CAPTURE(PgdAttackSteps, madry_cnn_linf, "madry_cnn", NORM_LINF)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK_CAPTURE(PgdAttackSteps, small_cnn_linf, "small_cnn", v1::NORM_LINF)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(PgdAttackSteps, small_cnn_l2, "small_cnn", v1::NORM_L2)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK_CAPTURE(PgdAttackSteps, madry_cnn_linf, "madry_cnn", v1::NORM_LINF)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
 BENCHMARK_CAPTURE(PgdTrainingEpoch, small_cnn, "small_cnn")->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK_CAPTURE(PgdTrainingEpoch, madry_cnn, "madry_cnn")->Unit(benchmark::kMillisecond)->UseRealTime();
 

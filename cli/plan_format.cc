@@ -18,20 +18,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kShortDigest = 12;
 
-const char* KindOf(const v1::JobSpec& spec) {
-  switch (spec.kind_case()) {
-    case v1::JobSpec::kTrain:
-      return "train";
-    case v1::JobSpec::kEvaluate:
-      return "evaluate";
-    case v1::JobSpec::kAttack:
-      return "attack";
-    case v1::JobSpec::KIND_NOT_SET:
-      break;
-  }
-  return "unknown";
-}
-
 // Job digest → the first cell that names it. A train job is named by the cells of the models that it makes.
 std::map<std::string, const v1::Cell*> CellsByJob(const v1::Plan& plan) {
   std::map<std::string, const v1::Cell*> cells;
@@ -42,7 +28,7 @@ std::map<std::string, const v1::Cell*> CellsByJob(const v1::Plan& plan) {
 
 std::string DescriptionOf(const v1::Job& job, const std::map<std::string, const v1::Cell*>& cells) {
   const auto cell = cells.find(job.digest());
-  return cell == cells.end() ? KindOf(job.spec()) : Describe(*cell->second, job);
+  return cell == cells.end() ? JobKind(job.spec()) : Describe(*cell->second, job);
 }
 
 std::string Count(size_t count, const char* one, const char* many) {
@@ -164,7 +150,7 @@ void WritePlanJson(const PlanReport& report, std::ostream& out) {
   for (const v1::Job& job : report.plan.jobs()) {
     const WorkEstimate work = EstimateWork(job);
     jobs.push_back({{"digest", job.digest()},
-                    {"kind", KindOf(job.spec())},
+                    {"kind", JobKind(job.spec())},
                     {"description", DescriptionOf(job, cells)},
                     {"depends_on", std::vector<std::string>(job.depends_on().begin(), job.depends_on().end())},
                     {"shards", job.shards_size()},

@@ -12,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/status_matchers.h"
+#include "tests/temporary_directory.h"
 
 namespace tightrope {
 namespace {
@@ -34,32 +35,24 @@ attacks: [{method: fgsm, norm: linf, epsilon: 0.1}]
 class SessionTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "session-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
-    fs::create_directories(root_ + "/data/mnist");
     for (const std::string split : {"train", "t10k"}) {
-      Write("data/mnist/" + split + "-images-idx3-ubyte",
-            std::string("\0\0\x08\x03\0\0\0\x0a\0\0\0\x1c\0\0\0\x1c", 16) + std::string(10 * 28 * 28, split[1]));
-      Write("data/mnist/" + split + "-labels-idx1-ubyte",
-            std::string("\0\0\x08\x01\0\0\0\x0a", 8) + std::string("\0\1\2\3\4\5\6\7\x08\x09", 10));
+      root_.Write("data/mnist/" + split + "-images-idx3-ubyte",
+                  std::string("\0\0\x08\x03\0\0\0\x0a\0\0\0\x1c\0\0\0\x1c", 16) + std::string(10 * 28 * 28, split[1]));
+      root_.Write("data/mnist/" + split + "-labels-idx1-ubyte",
+                  std::string("\0\0\x08\x01\0\0\0\x0a", 8) + std::string("\0\1\2\3\4\5\6\7\x08\x09", 10));
     }
   }
-  void TearDown() override { fs::remove_all(root_); }
 
-  void Write(const std::string& path, const std::string& bytes) {
-    std::ofstream(root_ + "/" + path, std::ios::binary) << bytes;
-  }
-  std::string Directory() const { return root_ + "/store"; }
+  std::string Directory() const { return root_ / "store"; }
   absl::StatusOr<std::unique_ptr<CoordinatorServer>> StartServer() {
     return CoordinatorServer::Start(
         {.directory = Directory(), .listen = "127.0.0.1:0", .insecure = false, .resume_experiments = false});
   }
   absl::StatusOr<ExperimentFile> Experiment() {
-    return ParseExperimentFile(kExperiment, root_ + "/tiny.yaml", {.dataset_search_path = {root_ + "/data"}});
+    return ParseExperimentFile(kExperiment, root_ / "tiny.yaml", {.dataset_search_path = {root_ / "data"}});
   }
 
-  std::string root_;
+  const TemporaryDirectory root_;
 };
 
 TEST_F(SessionTest, DirectoryWithoutAStore_IsAnErrorAndNothingIsCreated) {
@@ -135,11 +128,11 @@ TEST_F(SessionTest, LargeArtifactGoesUpInChunksAndComesBackTheSame) {
   // Three chunks and a bit, from memory and from a file.
   std::string bytes((3 << 20) + 17, 'x');
   for (size_t i = 0; i < bytes.size(); i += 1000) bytes[i] = static_cast<char>(i / 1000);
-  Write("model.pt", bytes + "y");
+  root_.Write("model.pt", bytes + "y");
   file->uploads.push_back({.sha256 = Sha256(bytes), .bytes = bytes, .path = ""});
-  file->uploads.push_back({.sha256 = Sha256(bytes + "y"), .bytes = "", .path = root_ + "/model.pt"});
+  file->uploads.push_back({.sha256 = Sha256(bytes + "y"), .bytes = "", .path = root_ / "model.pt"});
   ASSERT_OK((*client)->Submit(*file, [](uint64_t) {}));
-  const std::string path = root_ + "/back";
+  const std::string path = root_ / "back";
   ASSERT_OK((*client)->Download(Sha256(bytes + "y"), path));
   EXPECT_EQ(fs::file_size(path), bytes.size() + 1);
   const auto digest = Sha256OfFile(path);
@@ -158,10 +151,10 @@ TEST_F(SessionTest, ModelFileThatChangedSinceItWasRead_IsRefused) {
   ASSERT_OK(client);
   absl::StatusOr<ExperimentFile> file = Experiment();
   ASSERT_OK(file);
-  Write("model.pt", "another model");
-  file->uploads.push_back({.sha256 = Sha256("a model"), .bytes = "", .path = root_ + "/model.pt"});
+  root_.Write("model.pt", "another model");
+  file->uploads.push_back({.sha256 = Sha256("a model"), .bytes = "", .path = root_ / "model.pt"});
   EXPECT_THAT((*client)->Submit(*file, [](uint64_t) {}),
-              StatusIs(absl::StatusCode::kDataLoss, HasSubstr(root_ + "/model.pt")));
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr(root_ / "model.pt")));
 }
 
 TEST_F(SessionTest, WatchingEndsWhenTheFeedIsDropped_AndTellsOfACoordinatorThatGoes) {

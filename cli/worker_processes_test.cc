@@ -16,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/status_matchers.h"
+#include "tests/temporary_directory.h"
 
 namespace tightrope {
 namespace {
@@ -28,20 +29,13 @@ using ::testing::SizeIs;
 // Real processes (/bin/sh), and a clock that stands still unless the test moves it.
 class WorkerProcessesTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "worker-processes-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(root_); }
-
   WorkerProcessesOptions Options(const std::string& script, int count = 1) const {
     WorkerProcessesOptions options;
     options.command = {"/bin/sh", "-c", script};
     for (int i = 0; i < count; ++i) options.logs.push_back(Log(i));
     return options;
   }
-  std::string Log(int worker) const { return absl::StrCat(root_, "/worker-", worker, ".log"); }
+  std::string Log(int worker) const { return root_ / absl::StrCat("worker-", worker, ".log"); }
   std::string Read(const std::string& path) const {
     std::ostringstream text;
     text << std::ifstream(path).rdbuf();
@@ -58,7 +52,7 @@ class WorkerProcessesTest : public ::testing::Test {
     return status;
   }
 
-  std::string root_;
+  const TemporaryDirectory root_;
   absl::Time now_ = absl::FromUnixSeconds(1000);
 };
 
@@ -125,7 +119,7 @@ TEST_F(WorkerProcessesTest, WorkerThatDiesAtWork_GetsMoreTriesThanOneThatNeverWo
 }
 
 TEST_F(WorkerProcessesTest, WorkerThatDiesOnce_WorksOnInItsNextLife) {
-  WorkerProcesses workers(Options("mkdir " + root_ + "/first-dies 2>/dev/null && exit 3; exec sleep 1000"),
+  WorkerProcesses workers(Options("mkdir " + root_ / "first-dies" + " 2>/dev/null && exit 3; exec sleep 1000"),
                           ManualClock());
   ASSERT_OK(workers.Start());
   std::vector<std::string> events;
@@ -195,9 +189,9 @@ TEST_F(WorkerProcessesTest, StarterKilledAtOnce_TakesItsWorkersWithIt) {
 
 TEST_F(WorkerProcessesTest, MissingProgramIsAnErrorThatNamesIt) {
   WorkerProcessesOptions options = Options("");
-  options.command = {root_ + "/tightrope-worker"};
+  options.command = {root_ / "tightrope-worker"};
   WorkerProcesses workers(options, &absl::Now);
-  EXPECT_THAT(workers.Start(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr(root_ + "/tightrope-worker")));
+  EXPECT_THAT(workers.Start(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr(root_ / "tightrope-worker")));
 }
 
 }  // namespace

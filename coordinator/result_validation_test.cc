@@ -1,6 +1,5 @@
 #include "coordinator/result_validation.h"
 
-#include <filesystem>
 #include <functional>
 #include <limits>
 #include <string>
@@ -10,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/status_matchers.h"
+#include "tests/temporary_directory.h"
 
 namespace tightrope {
 namespace {
@@ -18,8 +18,7 @@ using ::testing::HasSubstr;
 
 class ResultValidationTest : public ::testing::Test {
  protected:
-  ResultValidationTest()
-      : directory_(::testing::TempDir() + "/result_validation_test"), blobs_(*BlobStore::Open(directory_)) {
+  ResultValidationTest() : blobs_(*BlobStore::Open(directory_.path())) {
     const v1::SubmitRequest request = TrainingExperiment("e", 3);
     const v1::Plan plan = MakePlan(request.experiment(), request.inputs());
     for (const v1::Job& job : plan.jobs()) {
@@ -31,7 +30,6 @@ class ResultValidationTest : public ::testing::Test {
     weights_.set_sha256(*blobs_.Put("weights"));
     weights_.set_size(7);
   }
-  ~ResultValidationTest() override { std::filesystem::remove_all(directory_); }
 
   // The status of a valid result after a change to it.
   absl::Status Changed(const v1::Lease& lease, const std::function<void(v1::ShardResult&)>& change) {
@@ -40,7 +38,7 @@ class ResultValidationTest : public ::testing::Test {
     return ValidateResult(lease.spec(), lease.range(), result, blobs_);
   }
 
-  std::string directory_;
+  const TemporaryDirectory directory_;
   BlobStore blobs_;
   v1::Lease train_;
   v1::Lease evaluate_;

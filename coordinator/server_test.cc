@@ -16,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/status_matchers.h"
+#include "tests/temporary_directory.h"
 #include "tightrope/v1/coordinator.grpc.pb.h"
 #include "tightrope/v1/experiments.grpc.pb.h"
 
@@ -29,16 +30,6 @@ constexpr std::chrono::seconds kDeadline{30};
 
 class ServerTest : public ::testing::Test {
  protected:
-  ServerTest()
-      : directory_(absl::StrCat(::testing::TempDir(), "/server_test-",
-                                ::testing::UnitTest::GetInstance()->current_test_info()->name())) {
-    std::filesystem::remove_all(directory_);
-  }
-  ~ServerTest() override {
-    server_.reset();
-    std::filesystem::remove_all(directory_);
-  }
-
   void Start() {
     server_.reset();
     auto server = CoordinatorServer::Start({.directory = directory_});
@@ -123,7 +114,8 @@ class ServerTest : public ::testing::Test {
     }
   }
 
-  const std::string directory_;
+  const TemporaryDirectory root_;
+  const std::string directory_ = root_ / "store";  // created by the server
   std::unique_ptr<CoordinatorServer> server_;
   std::unique_ptr<v1::Coordinator::Stub> coordinator_;
   std::unique_ptr<v1::Artifacts::Stub> artifacts_;
@@ -363,7 +355,7 @@ TEST_F(ServerTest, DirectoryHasAnotherCoordinator_IsRefused) {
 
 TEST_F(ServerTest, PortIsTaken_IsUnavailable) {
   Start();
-  EXPECT_THAT(CoordinatorServer::Start({.directory = directory_ + "/other", .listen = server_->address()}),
+  EXPECT_THAT(CoordinatorServer::Start({.directory = root_ / "other", .listen = server_->address()}),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("cannot listen")));
 }
 

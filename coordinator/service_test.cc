@@ -2,7 +2,6 @@
 #include "coordinator/service.h"
 
 #include <atomic>
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -17,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/status_matchers.h"
+#include "tests/temporary_directory.h"
 
 namespace tightrope {
 namespace {
@@ -90,12 +90,8 @@ class Pending {
 
 class ServiceTest : public ::testing::Test {
  protected:
-  ServiceTest()
-      : directory_(absl::StrCat(::testing::TempDir(), "/service_test-",
-                                ::testing::UnitTest::GetInstance()->current_test_info()->name())) {
-    std::filesystem::remove_all(directory_);
-    std::filesystem::create_directories(directory_);
-    blobs_ = std::make_unique<BlobStore>(*BlobStore::Open(directory_ + "/artifacts"));
+  ServiceTest() {
+    blobs_ = std::make_unique<BlobStore>(*BlobStore::Open(directory_ / "artifacts"));
     for (const std::string& bytes : SmallArtifacts()) EXPECT_OK(blobs_->Put(bytes));
     Restart();
   }
@@ -103,13 +99,12 @@ class ServiceTest : public ::testing::Test {
     EXPECT_OK(service_->CheckInvariants());
     service_.reset();
     store_.reset();
-    std::filesystem::remove_all(directory_);
   }
 
   // As a crash does: nothing of the old process is left but its files.
   void Restart(bool resume = true) {
     service_.reset();
-    sqlite_ = *SqliteStore::Open(directory_ + "/results.sqlite");
+    sqlite_ = *SqliteStore::Open(directory_ / "results.sqlite");
     store_ = std::make_unique<FailingStore>(sqlite_.get());
     generation_ = *store_->NextGeneration();
     auto service = CoordinatorService::Start({.scheduler = {.generation = generation_, .max_failures = 1},
@@ -161,7 +156,7 @@ class ServiceTest : public ::testing::Test {
   }
   v1::ExperimentStatus StatusOf(const std::string& name) { return service_->Status(name)->experiments(0); }
 
-  const std::string directory_;
+  const TemporaryDirectory directory_;
   std::atomic<absl::Time> now_{absl::UnixEpoch() + absl::Hours(1)};
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<SqliteStore> sqlite_;

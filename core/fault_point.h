@@ -1,5 +1,5 @@
-// Named places where a process can be made to die, so that tests with real processes can kill at exactly the moments that
-// matter. Does nothing unless $TIGHTROPE_KILL_AT is set when the process starts:
+// Named places where a process can be made to die, so that tests with real processes can kill at exactly the moments
+// that matter. Does nothing unless $TIGHTROPE_KILL_AT is set when the process starts:
 //
 //   TIGHTROPE_KILL_AT=worker.attack.before-commit@/tmp/killed      die (SIGKILL) at that point, once
 //   TIGHTROPE_KILL_AT=worker.training.after-epoch#3@/tmp/killed    at the third time it is reached

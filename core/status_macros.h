@@ -52,9 +52,9 @@ class StatusBuilder {
 }  // namespace tightrope
 
 #ifndef ABSL_RETURN_IF_ERROR
-#define ABSL_RETURN_IF_ERROR(expression)                                           \
+#define ABSL_RETURN_IF_ERROR(expression)                                     \
   if (absl::Status tightrope_status = (expression); tightrope_status.ok()) { \
-  } else /* NOLINT */                                                              \
+  } else /* NOLINT */                                                        \
     return ::tightrope::internal::StatusBuilder(std::move(tightrope_status))
 
 #define TIGHTROPE_CONCAT_INNER(a, b) a##b

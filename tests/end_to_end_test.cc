@@ -20,6 +20,7 @@
 #include "gtest/gtest.h"
 #include "tests/process.h"
 #include "tests/shared_data.h"
+#include "tests/temporary_directory.h"
 
 namespace tightrope {
 namespace {
@@ -85,15 +86,9 @@ struct Snapshot {
 class EndToEndTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "tightrope-test-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
     WriteSplit(root_ / "data/mnist", "train", 640);
     WriteSplit(root_ / "data/mnist", "t10k", 100);
     WriteFile(root_ / "tiny.yaml", kExperiment);
-  }
-  void TearDown() override {
-    if (!HasFailure()) fs::remove_all(root_);
   }
 
   Process::Options Tightrope(std::vector<std::string> arguments, std::vector<std::string> environment = {}) const {
@@ -163,7 +158,8 @@ class EndToEndTest : public ::testing::Test {
       "SELECT digest || ' ' || shard || ' ' || epoch FROM shards JOIN jobs ON jobs.id = shards.job "
       "WHERE result_digest IS NOT NULL";
 
-  fs::path root_;
+  const TemporaryDirectory directory_;
+  const fs::path root_ = directory_.path();
 };
 
 TEST_F(EndToEndTest, ResultsAreBitIdenticalWithOneTwoAndFourWorkers) {

@@ -1,4 +1,4 @@
-// A fresh directory that lives as long as its test.
+// A fresh directory that lives as long as its test; one that a failed test used is kept, to be looked at.
 #pragma once
 
 #include <sys/types.h>
@@ -23,6 +23,7 @@ class TemporaryDirectory {
   TemporaryDirectory(const TemporaryDirectory&) = delete;
   TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
   ~TemporaryDirectory() {
+    if (::testing::Test::HasFailure()) return;
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
   }

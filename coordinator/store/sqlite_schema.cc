@@ -1,6 +1,7 @@
 // The tables of a store. They may be read with any SQLite tool while a coordinator runs:
 //
-//   SELECT digest, count(*), avg(clean_prediction = label) FROM examples JOIN jobs ON jobs.id = examples.job GROUP BY jobs.id
+//   SELECT digest, count(*), avg(clean_prediction = label) FROM examples JOIN jobs ON jobs.id = examples.job GROUP BY
+//   jobs.id
 #include <string>
 
 #include "absl/strings/str_cat.h"

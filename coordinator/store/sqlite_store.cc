@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
+#include "core/plan/plan.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
@@ -14,20 +15,6 @@ absl::string_view Bytes(const ResultDigest& digest) {
 }
 
 int64_t Signed(uint64_t value) { return static_cast<int64_t>(value); }
-
-const char* KindOf(const v1::JobSpec& spec) {
-  switch (spec.kind_case()) {
-    case v1::JobSpec::kTrain:
-      return "train";
-    case v1::JobSpec::kEvaluate:
-      return "evaluate";
-    case v1::JobSpec::kAttack:
-      return "attack";
-    case v1::JobSpec::KIND_NOT_SET:
-      break;
-  }
-  return "";
-}
 
 const char* NameOf(StoreAttempt::Kind kind) {
   switch (kind) {
@@ -103,7 +90,7 @@ absl::StatusOr<int64_t> SqliteStore::InsertJob(const v1::Job& job) {
   head.clear_shards();
   ABSL_RETURN_IF_ERROR(writer_->Prepare("INSERT INTO jobs (digest, kind, job, uncommitted) VALUES (?, ?, ?, ?)")
                            .Bind(job.digest())
-                           .Bind(KindOf(job.spec()))
+                           .Bind(JobKind(job.spec()))
                            .BindBlob(head.SerializeAsString())
                            .Bind(int64_t{job.shards_size()})
                            .Run());

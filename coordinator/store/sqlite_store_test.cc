@@ -14,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/status_matchers.h"
+#include "tests/temporary_directory.h"
 
 namespace tightrope {
 namespace {
@@ -31,18 +32,6 @@ ResultDigest Digest(uint8_t value) {
 
 class SqliteStoreTest : public ::testing::Test {
  protected:
-  SqliteStoreTest() {
-    directory_ = std::filesystem::path(::testing::TempDir()) /
-                 absl::StrCat("sqlite_store_test-", ::testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::remove_all(directory_);
-    std::filesystem::create_directories(directory_);
-    path_ = (directory_ / "results.sqlite").string();
-  }
-  ~SqliteStoreTest() override {
-    store_.reset();
-    std::filesystem::remove_all(directory_);
-  }
-
   void Open() {
     store_.reset();
     absl::StatusOr<std::unique_ptr<SqliteStore>> store = SqliteStore::Open(path_);
@@ -79,8 +68,8 @@ class SqliteStoreTest : public ::testing::Test {
   }
   absl::Status Write(StoreWrite write) { return store_->Write({&write, 1}); }
 
-  std::filesystem::path directory_;
-  std::string path_;
+  const TemporaryDirectory directory_;
+  const std::string path_ = directory_ / "results.sqlite";
   std::unique_ptr<SqliteStore> store_;
 };
 
@@ -285,7 +274,7 @@ TEST_F(SqliteStoreTest, DatabaseOfSomethingElseIsRefused) {
 }
 
 TEST_F(SqliteStoreTest, DirectoryIsMissing_IsUnavailable) {
-  EXPECT_THAT(SqliteStore::Open((directory_ / "missing" / "results.sqlite").string()),
+  EXPECT_THAT(SqliteStore::Open(directory_ / "missing/results.sqlite"),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("cannot open the store")));
 }
 

@@ -50,7 +50,7 @@ std::map<std::string, std::vector<std::string>> Sections(const std::string& docu
 
 // "| `epochs` | whole number | epochs | `10` | 1 to 100000 |": how the row of a key begins.
 std::string Row(const FieldDescriptor& field) {
-  const Key& options = KeyOf(field);
+  const v1::Key& options = KeyOf(field);
   std::string standard;
   if (options.required()) standard = "required";
   if (options.has_default_value()) standard = absl::StrCat("`", options.default_value(), "`");
@@ -129,14 +129,15 @@ std::vector<std::string> YamlBlocks(const std::string& document) {
 }
 
 TEST(DocumentTest, EveryKeyIsDocumentedWithTypeUnitDefaultAndRange) {
-  ExpectDocumented(*Experiment::descriptor(), "The keys of the file", "", Sections(Document()));
+  ExpectDocumented(*v1::Experiment::descriptor(), "The keys of the file", "", Sections(Document()));
 }
 
 TEST(DocumentTest, NoRowDescribesAKeyThatIsNotThere) {
   std::set<std::string> known;
-  const std::vector<const Descriptor*> messages = {
-      Experiment::descriptor(), ExampleRange::descriptor(), Model::descriptor(),  Mlp::descriptor(),
-      Training::descriptor(),   PgdTraining::descriptor(),  Attack::descriptor(), PgdAttack::descriptor()};
+  const std::vector<const Descriptor*> messages = {v1::Experiment::descriptor(), v1::ExampleRange::descriptor(),
+                                                   v1::Model::descriptor(),      v1::Mlp::descriptor(),
+                                                   v1::Training::descriptor(),   v1::PgdTraining::descriptor(),
+                                                   v1::Attack::descriptor(),     v1::PgdAttack::descriptor()};
   for (const Descriptor* message : messages) {
     for (const std::string& name : SchemaOf(*message).KeyNames()) known.insert(name);
   }

@@ -42,7 +42,7 @@ absl::StatusOr<ExperimentFile> ParseExperimentFile(const std::string& text, cons
     mistakes.Add(1, 1, "the file is empty; an experiment has at least `name`, `dataset` and `models`");
   }
   if (root == nullptr || root->kind != YamlNode::Kind::kMapping) {
-    Experiment unused;
+    v1::Experiment unused;
     if (mistakes.empty()) ReadBySchema(*root, unused, mistakes);
     return mistakes.ToStatus(path);
   }

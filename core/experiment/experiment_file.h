@@ -13,12 +13,10 @@
 
 namespace tightrope {
 
-using namespace v1;
-
 // An experiment as read: a grid, with every default filled in.
 struct ExperimentFile {
-  Experiment experiment;
-  Inputs inputs;       // resolved data set and TorchScript digests
+  v1::Experiment experiment;
+  v1::Inputs inputs;   // resolved data set and TorchScript digests
   std::string source;  // the YAML text
   // The artifacts that the inputs name, each once. A data set's bytes are kept; a TorchScript file is read on upload.
   struct Upload {
@@ -43,6 +41,6 @@ absl::StatusOr<ExperimentFile> ParseExperimentFile(const std::string& text, cons
 
 // Checks a message that did not come from our reader (a submission over the network): the same ranges and rules,
 // without positions. INVALID_ARGUMENT lists every mistake by field path.
-absl::Status ValidateExperiment(const Experiment& experiment, const Inputs& inputs);
+absl::Status ValidateExperiment(const v1::Experiment& experiment, const v1::Inputs& inputs);
 
 }  // namespace tightrope

@@ -53,18 +53,18 @@ TEST_F(ExperimentFileTest, AbsentKeysGetTheirDefaultsSoThatTheMessageIsExplicit)
   const ExperimentFile file =
       Read(absl::StrCat(kHead, "models: [{architecture: mlp}]\ntraining: [{method: pgd, norm: linf, epsilon: 0.1}]\n",
                         "attacks: [{method: pgd, norm: l2, epsilon: 2}]\n"));
-  const Experiment& experiment = file.experiment;
+  const v1::Experiment& experiment = file.experiment;
   EXPECT_EQ(experiment.shard_size(), 250u);
   EXPECT_THAT(experiment.seeds(), ElementsAre(1));
   EXPECT_EQ(experiment.examples().start(), 0u);
   EXPECT_EQ(experiment.examples().count(), 20u);
   EXPECT_THAT(experiment.models(0).architecture().mlp().hidden(), ElementsAre(256, 256));
-  const Training& training = experiment.training(0);
+  const v1::Training& training = experiment.training(0);
   EXPECT_EQ(training.epochs(), 10u);
   EXPECT_EQ(training.batch_size(), 128u);
-  EXPECT_EQ(training.optimizer(), OPTIMIZER_ADAM);
+  EXPECT_EQ(training.optimizer(), v1::OPTIMIZER_ADAM);
   EXPECT_EQ(training.learning_rate(), 0.001);
-  EXPECT_EQ(training.schedule(), SCHEDULE_CONSTANT);
+  EXPECT_EQ(training.schedule(), v1::SCHEDULE_CONSTANT);
   EXPECT_THAT(training.milestones(), IsEmpty());
   EXPECT_EQ(training.decay(), 0.1);
   EXPECT_EQ(training.examples(), 50u);
@@ -219,51 +219,53 @@ TEST_F(ExperimentFileTest, MessagesFromTheNetworkObeyTheRulesOfTheFile) {
       kHead, kModel,
       "training: [{method: pgd, norm: linf, epsilon: 0.1}]\nattacks: [{method: pgd, norm: l2, epsilon: 1}]\n"));
   struct Case {
-    std::function<void(Experiment&, Inputs&)> change;
+    std::function<void(v1::Experiment&, v1::Inputs&)> change;
     std::string told;
   };
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const std::vector<Case> cases = {
-      {[](Experiment& e, Inputs&) { e.set_name("a b"); }, "name: `name` is letters, digits"},
-      {[](Experiment& e, Inputs&) { e.set_shard_size(0); },
+      {[](v1::Experiment& e, v1::Inputs&) { e.set_name("a b"); }, "name: `name` is letters, digits"},
+      {[](v1::Experiment& e, v1::Inputs&) { e.set_shard_size(0); },
        "shard_size: `shard_size` is a whole number, 1 to 100000; `0` is not"},
-      {[](Experiment& e, Inputs&) { e.add_seeds(1); }, "seeds[1]: seed 1 is given twice; keep one"},
-      {[](Experiment& e, Inputs&) { e.clear_seeds(); }, "seeds: `seeds` is an empty list"},
-      {[](Experiment& e, Inputs&) { e.mutable_examples()->set_start(~uint64_t{0}); }, "`start` is beyond the data"},
-      {[](Experiment& e, Inputs&) { e.mutable_examples()->set_count(~uint64_t{0}); }, "`count` is beyond the data"},
-      {[](Experiment& e, Inputs&) { e.mutable_models(0)->clear_architecture(); },
+      {[](v1::Experiment& e, v1::Inputs&) { e.add_seeds(1); }, "seeds[1]: seed 1 is given twice; keep one"},
+      {[](v1::Experiment& e, v1::Inputs&) { e.clear_seeds(); }, "seeds: `seeds` is an empty list"},
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_examples()->set_start(~uint64_t{0}); },
+       "`start` is beyond the data"},
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_examples()->set_count(~uint64_t{0}); },
+       "`count` is beyond the data"},
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_models(0)->clear_architecture(); },
        "models[0].architecture: `architecture` is required: one of mlp"},
-      {[](Experiment& e, Inputs&) { e.mutable_training(0)->clear_method(); },
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_training(0)->clear_method(); },
        "training[0].method: `method` is required: one of standard, pgd"},
-      {[&](Experiment& e, Inputs&) { e.mutable_training(0)->mutable_pgd()->set_epsilon(nan); },
+      {[&](v1::Experiment& e, v1::Inputs&) { e.mutable_training(0)->mutable_pgd()->set_epsilon(nan); },
        "training[0].pgd.epsilon: `epsilon` is a number, 0 or more; `nan` is not"},
-      {[](Experiment& e, Inputs&) { e.mutable_training(0)->mutable_pgd()->set_epsilon(2); },
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_training(0)->mutable_pgd()->set_epsilon(2); },
        "training[0].pgd.epsilon: `epsilon` of linf is 0 to 1"},
-      {[](Experiment& e, Inputs&) { e.mutable_attacks(0)->set_epsilon(1e300); },
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_attacks(0)->set_epsilon(1e300); },
        "attacks[0].epsilon: `epsilon` of l2 is 0 to 28"},
-      {[](Experiment& e, Inputs&) { e.mutable_attacks(0)->set_norm(static_cast<Norm>(77)); },
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_attacks(0)->set_norm(static_cast<v1::Norm>(77)); },
        "attacks[0].norm: `norm` is one of linf, l2; number 77 is not"},
-      {[](Experiment& e, Inputs&) { e.mutable_training(0)->set_momentum(0.5); }, "`momentum` applies to"},
-      {[](Experiment& e, Inputs&) { e.mutable_training(0)->set_examples(51); }, "has 50 examples; 51 is more"},
-      {[](Experiment& e, Inputs&) { e.clear_training(); }, "this model has to be trained"},
-      {[](Experiment& e, Inputs&) { e.mutable_attacks(0)->set_name("a\nb"); }, "a `name` is one line"},
-      {[](Experiment& e, Inputs&) { e.mutable_models(0)->mutable_architecture()->set_torchscript("m.pt"); },
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_training(0)->set_momentum(0.5); }, "`momentum` applies to"},
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_training(0)->set_examples(51); }, "has 50 examples; 51 is more"},
+      {[](v1::Experiment& e, v1::Inputs&) { e.clear_training(); }, "this model has to be trained"},
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_attacks(0)->set_name("a\nb"); }, "a `name` is one line"},
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_models(0)->mutable_architecture()->set_torchscript("m.pt"); },
        "models[0].architecture.torchscript: the inputs have no digest of this file"},
-      {[](Experiment&, Inputs& i) { i.mutable_test()->set_images_sha256("../../etc/passwd"); },
+      {[](v1::Experiment&, v1::Inputs& i) { i.mutable_test()->set_images_sha256("../../etc/passwd"); },
        "inputs.test.images_sha256: not a SHA-256 digest"},
-      {[](Experiment&, Inputs& i) { i.clear_train(); }, "inputs.train.count: there are no examples"},
-      {[](Experiment&, Inputs& i) { i.mutable_train()->set_channels(3); }, "splits differ in the shape"},
-      {[](Experiment&, Inputs& i) { i.mutable_test()->set_height(~uint32_t{0}); }, "inputs have 1 to"},
-      {[](Experiment&, Inputs& i) { i.mutable_test()->set_classes(1); }, "a classifier has 2 to 65536 classes"},
-      {[](Experiment& e, Inputs&) {
+      {[](v1::Experiment&, v1::Inputs& i) { i.clear_train(); }, "inputs.train.count: there are no examples"},
+      {[](v1::Experiment&, v1::Inputs& i) { i.mutable_train()->set_channels(3); }, "splits differ in the shape"},
+      {[](v1::Experiment&, v1::Inputs& i) { i.mutable_test()->set_height(~uint32_t{0}); }, "inputs have 1 to"},
+      {[](v1::Experiment&, v1::Inputs& i) { i.mutable_test()->set_classes(1); }, "a classifier has 2 to 65536 classes"},
+      {[](v1::Experiment& e, v1::Inputs&) {
          for (int n = 0; n < 10'001; ++n) e.add_attacks();
        },
        "attacks: `attacks` has more than 10000 entries"},
   };
   for (const Case& broken : cases) {
     SCOPED_TRACE(broken.told);
-    Experiment experiment = good.experiment;
-    Inputs inputs = good.inputs;
+    v1::Experiment experiment = good.experiment;
+    v1::Inputs inputs = good.inputs;
     broken.change(experiment, inputs);
     EXPECT_THAT(ValidateExperiment(experiment, inputs),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(broken.told)));

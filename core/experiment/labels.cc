@@ -13,16 +13,16 @@ std::string ChosenMember(const google::protobuf::Message& message, const google:
   return member == nullptr ? "" : std::string(member->name());
 }
 
-std::string DefaultName(const Model& model) {
+std::string DefaultName(const v1::Model& model) {
   if (!model.architecture().has_torchscript()) return ArchitectureName(model.architecture());
   return std::filesystem::path(model.architecture().torchscript()).stem().string();
 }
-std::string DefaultName(const Training& training) { return MethodName(training); }
-std::string DefaultName(const Attack& attack) { return MethodName(attack); }
+std::string DefaultName(const v1::Training& training) { return MethodName(training); }
+std::string DefaultName(const v1::Attack& attack) { return MethodName(attack); }
 
-bool ShownBesideTheName(const Model&, const std::string&) { return false; }
-bool ShownBesideTheName(const Training&, const std::string&) { return false; }
-bool ShownBesideTheName(const Attack&, const std::string& swept_key) {
+bool ShownBesideTheName(const v1::Model&, const std::string&) { return false; }
+bool ShownBesideTheName(const v1::Training&, const std::string&) { return false; }
+bool ShownBesideTheName(const v1::Attack&, const std::string& swept_key) {
   return swept_key == "norm" || swept_key == "epsilon";
 }
 
@@ -45,18 +45,20 @@ void FillIn(const std::string& list, const ReadMessage& read, Entries& entries) 
 
 }  // namespace
 
-void FillInNames(const ReadMessage& read, Experiment& experiment) {
+void FillInNames(const ReadMessage& read, v1::Experiment& experiment) {
   FillIn("models", read, *experiment.mutable_models());
   FillIn("training", read, *experiment.mutable_training());
   FillIn("attacks", read, *experiment.mutable_attacks());
 }
 
-std::string ArchitectureName(const Architecture& architecture) {
-  return ChosenMember(architecture, *Architecture::descriptor()->oneof_decl(0));
+std::string ArchitectureName(const v1::Architecture& architecture) {
+  return ChosenMember(architecture, *v1::Architecture::descriptor()->oneof_decl(0));
 }
-std::string MethodName(const Training& training) {
-  return ChosenMember(training, *Training::descriptor()->oneof_decl(0));
+std::string MethodName(const v1::Training& training) {
+  return ChosenMember(training, *v1::Training::descriptor()->oneof_decl(0));
 }
-std::string MethodName(const Attack& attack) { return ChosenMember(attack, *Attack::descriptor()->oneof_decl(0)); }
+std::string MethodName(const v1::Attack& attack) {
+  return ChosenMember(attack, *v1::Attack::descriptor()->oneof_decl(0));
+}
 
 }  // namespace tightrope

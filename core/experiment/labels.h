@@ -10,11 +10,11 @@ namespace tightrope {
 // stem of a TorchScript file, `pgd`. The keys that a list expanded follow: `pgd epsilon=0.1`. Not followed by norm and
 // epsilon in attacks, because results show those beside the name, and not by the choice that an ungiven name already
 // says.
-void FillInNames(const ReadMessage& read, Experiment& experiment);
+void FillInNames(const ReadMessage& read, v1::Experiment& experiment);
 
 // The field name of the architecture or method: `small_cnn`, `pgd`; "" where none is chosen.
-std::string ArchitectureName(const Architecture& architecture);
-std::string MethodName(const Training& training);
-std::string MethodName(const Attack& attack);
+std::string ArchitectureName(const v1::Architecture& architecture);
+std::string MethodName(const v1::Training& training);
+std::string MethodName(const v1::Attack& attack);
 
 }  // namespace tightrope

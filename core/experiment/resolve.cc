@@ -43,15 +43,15 @@ void ResolveDatasets(const ReadMessage& read, const ReadOptions& options, Experi
     return;
   }
   const auto& models = file.experiment.models();
-  std::vector<Split> splits = {SPLIT_TEST};
-  if (std::any_of(models.begin(), models.end(), NeedsTraining)) splits.push_back(SPLIT_TRAIN);
-  for (const Split split : splits) {
+  std::vector<v1::Split> splits = {v1::SPLIT_TEST};
+  if (std::any_of(models.begin(), models.end(), NeedsTraining)) splits.push_back(v1::SPLIT_TRAIN);
+  for (const v1::Split split : splits) {
     absl::StatusOr<ResolvedSplit> resolved = ResolveDataset(name, split, options.dataset_search_path);
     if (!resolved.ok()) {
       AddAt(read, "dataset", std::string(resolved.status().message()), mistakes);
       continue;
     }
-    *(split == SPLIT_TEST ? file.inputs.mutable_test() : file.inputs.mutable_train()) = resolved->ref;
+    *(split == v1::SPLIT_TEST ? file.inputs.mutable_test() : file.inputs.mutable_train()) = resolved->ref;
     AddUpload({.sha256 = resolved->ref.images_sha256(), .bytes = std::move(resolved->images), .path = ""},
               file.uploads);
     AddUpload({.sha256 = resolved->ref.labels_sha256(), .bytes = std::move(resolved->labels), .path = ""},
@@ -63,7 +63,7 @@ void ResolveTorchScript(const ReadMessage& read, const std::string& path, Experi
   const std::filesystem::path directory = std::filesystem::path(path).parent_path();
   std::set<std::string> missing;
   for (int i = 0; i < file.experiment.models_size(); ++i) {
-    const Architecture& architecture = file.experiment.models(i).architecture();
+    const v1::Architecture& architecture = file.experiment.models(i).architecture();
     const std::string field_path = absl::StrCat("models[", i, "].architecture.torchscript");
     if (!architecture.has_torchscript() || read.positions.Unreadable(field_path)) continue;
     const std::string& written = architecture.torchscript();
@@ -99,22 +99,22 @@ void ResolveInputs(const ReadMessage& read, const std::string& path, const ReadO
   ResolveTorchScript(read, path, file, mistakes);
 }
 
-void FillInDerivedValues(const ReadMessage& read, const Inputs& inputs, Experiment& experiment) {
-  ExampleRange& examples = *experiment.mutable_examples();
+void FillInDerivedValues(const ReadMessage& read, const v1::Inputs& inputs, v1::Experiment& experiment) {
+  v1::ExampleRange& examples = *experiment.mutable_examples();
   if (!read.positions.Given("examples.count") && examples.start() < inputs.test().count()) {
     examples.set_count(inputs.test().count() - examples.start());
   }
   for (int i = 0; i < experiment.training_size(); ++i) {
-    Training& training = *experiment.mutable_training(i);
+    v1::Training& training = *experiment.mutable_training(i);
     const std::string path = absl::StrCat("training[", i, "]");
     if (!read.positions.Given(path + ".examples")) training.set_examples(inputs.train().count());
     if (training.has_pgd() && !read.positions.Given(path + ".pgd.step_size")) {
-      PgdTraining& pgd = *training.mutable_pgd();
+      v1::PgdTraining& pgd = *training.mutable_pgd();
       pgd.set_step_size(StepSize(pgd.epsilon(), pgd.steps()));
     }
   }
   for (int i = 0; i < experiment.attacks_size(); ++i) {
-    Attack& attack = *experiment.mutable_attacks(i);
+    v1::Attack& attack = *experiment.mutable_attacks(i);
     if (attack.has_pgd() && !read.positions.Given(absl::StrCat("attacks[", i, "].pgd.step_size"))) {
       attack.mutable_pgd()->set_step_size(StepSize(attack.epsilon(), attack.pgd().steps()));
     }

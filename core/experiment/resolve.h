@@ -15,6 +15,6 @@ void ResolveInputs(const ReadMessage& read, const std::string& path, const ReadO
                    MistakeList& mistakes);
 
 // Fills in the values whose default follows from other keys or from the data: every `default_rule` but the names.
-void FillInDerivedValues(const ReadMessage& read, const Inputs& inputs, Experiment& experiment);
+void FillInDerivedValues(const ReadMessage& read, const v1::Inputs& inputs, v1::Experiment& experiment);
 
 }  // namespace tightrope

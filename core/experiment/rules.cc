@@ -24,13 +24,13 @@ std::string Element(const char* list, int index) { return absl::StrCat(list, "["
 // The schema's default: any other value where `decay` does not apply is a mistake.
 double DefaultDecay() {
   static const double decay =
-      ParseNumber(KeyOf(*Training::descriptor()->FindFieldByName("decay")).default_value()).value_or(0);
+      ParseNumber(KeyOf(*v1::Training::descriptor()->FindFieldByName("decay")).default_value()).value_or(0);
   return decay;
 }
 
 class Rules {
  public:
-  Rules(const Experiment& experiment, const RuleData& data, const RuleFindings& findings)
+  Rules(const v1::Experiment& experiment, const RuleData& data, const RuleFindings& findings)
       : experiment_(experiment), data_(data), findings_(findings) {}
 
   void Check() {
@@ -69,7 +69,7 @@ class Rules {
   }
 
   void CheckExamples() {
-    const ExampleRange& range = experiment_.examples();
+    const v1::ExampleRange& range = experiment_.examples();
     if (data_.test == nullptr || !Readable("examples.start", "examples.count")) return;
     const uint64_t available = data_.test->count();
     const std::string has = absl::StrCat("the test split of ", Quoted(experiment_.dataset()), " has ", available);
@@ -101,8 +101,8 @@ class Rules {
     bool readable = true;
     int first_trained = -1;
     for (int i = 0; i < experiment_.models_size(); ++i) {
-      const Architecture& architecture = experiment_.models(i).architecture();
-      if (architecture.architecture_case() == Architecture::ARCHITECTURE_NOT_SET) readable = false;
+      const v1::Architecture& architecture = experiment_.models(i).architecture();
+      if (architecture.architecture_case() == v1::Architecture::ARCHITECTURE_NOT_SET) readable = false;
       if (first_trained < 0 && NeedsTraining(experiment_.models(i))) first_trained = i;
     }
     if (first_trained >= 0 && experiment_.training().empty() && Readable("training")) {
@@ -115,7 +115,7 @@ class Rules {
     }
   }
 
-  void CheckTraining(const Training& training, const std::string& path) {
+  void CheckTraining(const v1::Training& training, const std::string& path) {
     CheckOptimizer(training, path);
     CheckSchedule(training, path);
     if (data_.train != nullptr && Readable(path + ".examples") && training.examples() > data_.train->count()) {
@@ -123,7 +123,7 @@ class Rules {
                                               data_.train->count(), " examples; ", training.examples(), " is more"));
     }
     if (training.has_pgd()) {
-      const PgdTraining& pgd = training.pgd();
+      const v1::PgdTraining& pgd = training.pgd();
       const std::string pgd_path = path + ".pgd";
       CheckRadius(pgd.norm(), pgd.epsilon(), pgd_path);
       CheckStepSize(pgd.epsilon(), pgd.step_size(), pgd_path);
@@ -135,20 +135,20 @@ class Rules {
     }
   }
 
-  void CheckOptimizer(const Training& training, const std::string& path) {
-    if (Readable(path + ".optimizer", path + ".momentum") && training.optimizer() == OPTIMIZER_ADAM &&
+  void CheckOptimizer(const v1::Training& training, const std::string& path) {
+    if (Readable(path + ".optimizer", path + ".momentum") && training.optimizer() == v1::OPTIMIZER_ADAM &&
         training.momentum() != 0) {
       Report(path + ".momentum", "`momentum` applies to `optimizer: sgd` only; this entry uses adam");
     }
   }
 
-  void CheckSchedule(const Training& training, const std::string& path) {
+  void CheckSchedule(const v1::Training& training, const std::string& path) {
     if (!Readable(path + ".schedule", path + ".milestones", path + ".decay")) return;
     const std::string milestones_path = path + ".milestones";
-    if (training.schedule() != SCHEDULE_STEP) {
+    if (training.schedule() != v1::SCHEDULE_STEP) {
       const std::string only =
           absl::StrCat(" applies to `schedule: step` only; this entry has `schedule: ",
-                       EnumValueName(*Schedule_descriptor()->FindValueByNumber(training.schedule())), "`");
+                       EnumValueName(*v1::Schedule_descriptor()->FindValueByNumber(training.schedule())), "`");
       if (!training.milestones().empty()) Report(milestones_path, "`milestones`" + only);
       if (training.decay() != DefaultDecay()) Report(path + ".decay", "`decay`" + only);
       return;
@@ -168,23 +168,23 @@ class Rules {
     }
   }
 
-  void CheckAttack(const Attack& attack, const std::string& path) {
+  void CheckAttack(const v1::Attack& attack, const std::string& path) {
     CheckRadius(attack.norm(), attack.epsilon(), path);
     if (attack.has_pgd() && Readable(path + ".epsilon")) {
       CheckStepSize(attack.epsilon(), attack.pgd().step_size(), path + ".pgd");
     }
   }
 
-  void CheckRadius(Norm norm, double epsilon, const std::string& path) {
+  void CheckRadius(v1::Norm norm, double epsilon, const std::string& path) {
     if (!Readable(path + ".norm", path + ".epsilon")) return;
-    if (norm == NORM_LINF && epsilon > 1) {
+    if (norm == v1::NORM_LINF && epsilon > 1) {
       std::string hint;
       if (epsilon <= 255) hint = absl::StrCat("; in pixel values of 0 to 255 write ", NumberText(epsilon), "/255");
       Report(path + ".epsilon", absl::StrCat("`epsilon` of linf is 0 to 1, because inputs are in [0, 1]; ",
                                              NumberText(epsilon), " is not", hint));
     }
-    if (norm == NORM_L2 && data_.test != nullptr) {
-      const DatasetRef& data = *data_.test;
+    if (norm == v1::NORM_L2 && data_.test != nullptr) {
+      const v1::DatasetRef& data = *data_.test;
       const double diagonal = std::sqrt(static_cast<double>(data.channels()) * data.height() * data.width());
       if (epsilon > diagonal) {
         Report(path + ".epsilon",
@@ -202,10 +202,10 @@ class Rules {
   }
 
   void CheckNamesDiffer() {
-    CheckNamesDiffer("models", experiment_.models(), [](const Model& model) { return model.name(); });
-    CheckNamesDiffer("training", experiment_.training(), [](const Training& training) { return training.name(); });
+    CheckNamesDiffer("models", experiment_.models(), [](const v1::Model& model) { return model.name(); });
+    CheckNamesDiffer("training", experiment_.training(), [](const v1::Training& training) { return training.name(); });
     // Results show norm and epsilon beside an attack's name.
-    CheckNamesDiffer("attacks", experiment_.attacks(), [](const Attack& attack) {
+    CheckNamesDiffer("attacks", experiment_.attacks(), [](const v1::Attack& attack) {
       return std::make_tuple(attack.name(), static_cast<int>(attack.norm()), attack.epsilon());
     });
   }
@@ -241,11 +241,11 @@ class Rules {
     return false;
   }
 
-  static bool HasChoice(const Model& model) {
-    return model.architecture().architecture_case() != Architecture::ARCHITECTURE_NOT_SET;
+  static bool HasChoice(const v1::Model& model) {
+    return model.architecture().architecture_case() != v1::Architecture::ARCHITECTURE_NOT_SET;
   }
-  static bool HasChoice(const Training& training) { return training.method_case() != Training::METHOD_NOT_SET; }
-  static bool HasChoice(const Attack& attack) { return attack.method_case() != Attack::METHOD_NOT_SET; }
+  static bool HasChoice(const v1::Training& training) { return training.method_case() != v1::Training::METHOD_NOT_SET; }
+  static bool HasChoice(const v1::Attack& attack) { return attack.method_case() != v1::Attack::METHOD_NOT_SET; }
 
   // Entries with an unreadable value are not compared: they might differ in just that.
   bool AllReadable(const google::protobuf::Message& message, const std::string& path) const {
@@ -268,7 +268,7 @@ class Rules {
   void CheckSize() {
     if (!Readable("models", "training", "attacks", "seeds")) return;
     uint64_t trained = 0;
-    for (const Model& model : experiment_.models()) trained += NeedsTraining(model) ? 1 : 0;
+    for (const v1::Model& model : experiment_.models()) trained += NeedsTraining(model) ? 1 : 0;
     const uint64_t imported = static_cast<uint64_t>(experiment_.models_size()) - trained;
     const double attacks = experiment_.attacks_size();
     // In floating point, because the product of what a hostile message claims may exceed 64 bits.
@@ -289,20 +289,20 @@ class Rules {
     }
   }
 
-  const Experiment& experiment_;
+  const v1::Experiment& experiment_;
   const RuleData& data_;
   const RuleFindings& findings_;
 };
 
 }  // namespace
 
-void CheckRules(const Experiment& experiment, const RuleData& data, const RuleFindings& findings) {
+void CheckRules(const v1::Experiment& experiment, const RuleData& data, const RuleFindings& findings) {
   Rules(experiment, data, findings).Check();
 }
 
-bool NeedsTraining(const Model& model) {
+bool NeedsTraining(const v1::Model& model) {
   const auto chosen = model.architecture().architecture_case();
-  return chosen != Architecture::ARCHITECTURE_NOT_SET && chosen != Architecture::kTorchscript;
+  return chosen != v1::Architecture::ARCHITECTURE_NOT_SET && chosen != v1::Architecture::kTorchscript;
 }
 
 }  // namespace tightrope

@@ -10,8 +10,6 @@
 
 namespace tightrope {
 
-using namespace v1;
-
 // Where rules report to. Paths are of fields, after expansion: "training[2].pgd.epsilon".
 struct RuleFindings {
   std::function<void(const std::string& path, const std::string& message)> report;
@@ -21,8 +19,8 @@ struct RuleFindings {
 
 // The data that rules compare with; null where it could not be resolved, and then what needs it is not checked.
 struct RuleData {
-  const DatasetRef* test = nullptr;
-  const DatasetRef* train = nullptr;
+  const v1::DatasetRef* test = nullptr;
+  const v1::DatasetRef* train = nullptr;
 };
 
 // Larger experiments are refused: they would not fit in memory as a plan.
@@ -30,9 +28,9 @@ inline constexpr uint64_t kMaxCells = 1'000'000;
 inline constexpr uint64_t kMaxShards = 10'000'000;
 
 // REQUIRES: every value that is `readable` is within the bounds of its (key) option. Derived values are filled in.
-void CheckRules(const Experiment& experiment, const RuleData& data, const RuleFindings& findings);
+void CheckRules(const v1::Experiment& experiment, const RuleData& data, const RuleFindings& findings);
 
 // True where the model has to be trained here: it is chosen, and not a TorchScript file.
-bool NeedsTraining(const Model& model);
+bool NeedsTraining(const v1::Model& model);
 
 }  // namespace tightrope

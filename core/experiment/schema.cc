@@ -103,7 +103,7 @@ MappingSchema SchemaOf(const Descriptor& message) {
   return schema;
 }
 
-const Key& KeyOf(const FieldDescriptor& field) { return field.options().GetExtension(key); }
+const v1::Key& KeyOf(const FieldDescriptor& field) { return field.options().GetExtension(v1::key); }
 
 bool IsGridList(const FieldDescriptor& field) {
   return field.is_repeated() && field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
@@ -152,7 +152,7 @@ std::string TypeInWords(const FieldDescriptor& field) {
 }
 
 std::string RangeInWords(const FieldDescriptor& field) {
-  const Key& bounds = KeyOf(field);
+  const v1::Key& bounds = KeyOf(field);
   if (!bounds.has_minimum() && !bounds.has_maximum()) return "";
   if (!bounds.has_minimum()) return absl::StrCat("up to ", NumberText(bounds.maximum()));
   const std::string minimum = NumberText(bounds.minimum());
@@ -182,7 +182,7 @@ std::string Expectation(const FieldDescriptor& field) {
 
 bool InRange(const FieldDescriptor& field, double value) {
   if (!std::isfinite(value)) return false;
-  const Key& bounds = KeyOf(field);
+  const v1::Key& bounds = KeyOf(field);
   if (bounds.has_minimum() && (value < bounds.minimum() || (bounds.minimum_excluded() && value == bounds.minimum()))) {
     return false;
   }

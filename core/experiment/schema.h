@@ -13,8 +13,6 @@
 
 namespace tightrope {
 
-using namespace v1;
-
 // A choice between members, each with keys of its own: `architecture` or `method`.
 struct KindSchema {
   std::string key;
@@ -47,7 +45,7 @@ struct MappingSchema {
 MappingSchema SchemaOf(const google::protobuf::Descriptor& message);
 
 // The (key) option; all defaults where the field has none.
-const Key& KeyOf(const google::protobuf::FieldDescriptor& field);
+const v1::Key& KeyOf(const google::protobuf::FieldDescriptor& field);
 
 // An element of a repeated message field: the unit that lists expand.
 bool IsGridList(const google::protobuf::FieldDescriptor& field);

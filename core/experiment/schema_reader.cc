@@ -279,7 +279,7 @@ class SchemaReader {
   void ReadAbsent(const FieldDescriptor& field, const Place& place, Message& message) {
     const std::string path = Join(place.path, field.name());
     if (read_.positions.Given(path) || read_.positions.Unreadable(path)) return;
-    const Key& options = KeyOf(field);
+    const v1::Key& options = KeyOf(field);
     if (options.required()) {
       const bool in_words = !IsMessage(field) && field.cpp_type() != FieldDescriptor::CPPTYPE_STRING;
       Report(*place.node, absl::StrCat("`", field.name(), "` is required", in_words ? ": " : "",

@@ -137,8 +137,8 @@ class ValueCheck {
   Findings& findings_;
 };
 
-void CheckDataset(const DatasetRef& data, Split split, const Experiment& experiment, const std::string& path,
-                  Findings& findings) {
+void CheckDataset(const v1::DatasetRef& data, v1::Split split, const v1::Experiment& experiment,
+                  const std::string& path, Findings& findings) {
   if (data.name() != experiment.dataset()) findings.Add(path + ".name", "this is not the experiment's data set");
   if (data.split() != split) findings.Add(path + ".split", absl::StrCat("has to be ", Split_Name(split)));
   if (!IsSha256(data.images_sha256())) findings.Add(path + ".images_sha256", "not a SHA-256 digest");
@@ -155,11 +155,11 @@ void CheckDataset(const DatasetRef& data, Split split, const Experiment& experim
   }
 }
 
-void CheckInputs(const Experiment& experiment, const Inputs& inputs, Findings& findings) {
-  CheckDataset(inputs.test(), SPLIT_TEST, experiment, "inputs.test", findings);
+void CheckInputs(const v1::Experiment& experiment, const v1::Inputs& inputs, Findings& findings) {
+  CheckDataset(inputs.test(), v1::SPLIT_TEST, experiment, "inputs.test", findings);
   bool trains = false;
   for (int i = 0; i < experiment.models_size(); ++i) {
-    const Model& model = experiment.models(i);
+    const v1::Model& model = experiment.models(i);
     trains = trains || NeedsTraining(model);
     if (!model.architecture().has_torchscript()) continue;
     const auto found = inputs.torchscript_sha256().find(model.architecture().torchscript());
@@ -168,9 +168,9 @@ void CheckInputs(const Experiment& experiment, const Inputs& inputs, Findings& f
     }
   }
   if (!trains) return;
-  CheckDataset(inputs.train(), SPLIT_TRAIN, experiment, "inputs.train", findings);
-  const DatasetRef& train = inputs.train();
-  const DatasetRef& test = inputs.test();
+  CheckDataset(inputs.train(), v1::SPLIT_TRAIN, experiment, "inputs.train", findings);
+  const v1::DatasetRef& train = inputs.train();
+  const v1::DatasetRef& test = inputs.test();
   if (train.channels() != test.channels() || train.height() != test.height() || train.width() != test.width() ||
       train.classes() != test.classes()) {
     findings.Add("inputs.train", "the training and test splits differ in the shape of inputs or the number of classes");
@@ -179,7 +179,7 @@ void CheckInputs(const Experiment& experiment, const Inputs& inputs, Findings& f
 
 }  // namespace
 
-absl::Status ValidateExperiment(const Experiment& experiment, const Inputs& inputs) {
+absl::Status ValidateExperiment(const v1::Experiment& experiment, const v1::Inputs& inputs) {
   Findings findings;
   ValueCheck(findings).Check(experiment, "");
   CheckInputs(experiment, inputs, findings);

@@ -21,23 +21,23 @@ constexpr uint32_t kEvaluateRevision = 1;
 constexpr uint32_t kAttackRevision = 1;
 
 // Names are the user's; a job is the same under another name.
-DatasetRef WithoutName(DatasetRef data) {
+v1::DatasetRef WithoutName(v1::DatasetRef data) {
   data.clear_name();
   return data;
 }
-Training WithoutName(Training training) {
+v1::Training WithoutName(v1::Training training) {
   training.clear_name();
   return training;
 }
-Attack WithoutName(Attack attack) {
+v1::Attack WithoutName(v1::Attack attack) {
   attack.clear_name();
   return attack;
 }
 
-std::vector<Shard> Shards(uint64_t begin, uint64_t end, uint64_t size) {
-  std::vector<Shard> shards;
+std::vector<v1::Shard> Shards(uint64_t begin, uint64_t end, uint64_t size) {
+  std::vector<v1::Shard> shards;
   for (uint64_t at = begin; at < end; at += size) {
-    Shard& shard = shards.emplace_back();
+    v1::Shard& shard = shards.emplace_back();
     shard.set_begin(at);
     shard.set_end(std::min(at + size, end));
   }
@@ -46,93 +46,93 @@ std::vector<Shard> Shards(uint64_t begin, uint64_t end, uint64_t size) {
 
 class Planner {
  public:
-  Planner(const Experiment& experiment, const Inputs& inputs) : experiment_(experiment), inputs_(inputs) {
-    const ExampleRange& range = experiment_.examples();
+  Planner(const v1::Experiment& experiment, const v1::Inputs& inputs) : experiment_(experiment), inputs_(inputs) {
+    const v1::ExampleRange& range = experiment_.examples();
     evaluation_shards_ = Shards(range.start(), range.start() + range.count(), experiment_.shard_size());
   }
 
-  Plan Make() {
-    for (const Model& model : experiment_.models()) {
+  v1::Plan Make() {
+    for (const v1::Model& model : experiment_.models()) {
       if (model.architecture().has_torchscript()) {
         AddImported(model);
       } else {
-        for (const Training& training : experiment_.training()) AddTrained(model, training);
+        for (const v1::Training& training : experiment_.training()) AddTrained(model, training);
       }
     }
     // Training first: it takes longest, and everything after it waits for it.
     for (auto* jobs : {&train_jobs_, &other_jobs_}) {
-      for (Job& job : *jobs) *plan_.add_jobs() = std::move(job);
+      for (v1::Job& job : *jobs) *plan_.add_jobs() = std::move(job);
     }
     return std::move(plan_);
   }
 
  private:
-  void AddImported(const Model& model) {
+  void AddImported(const v1::Model& model) {
     const std::string& file = inputs_.torchscript_sha256().at(model.architecture().torchscript());
-    ModelRef ref;
+    v1::ModelRef ref;
     ref.set_torchscript_sha256(file);
     for (const uint64_t seed : experiment_.seeds()) {
-      Cell cell;
+      v1::Cell cell;
       cell.set_model(model.name());
       cell.set_seed(seed);
       AddEvaluations(cell, ref);
     }
   }
 
-  void AddTrained(const Model& model, const Training& training) {
+  void AddTrained(const v1::Model& model, const v1::Training& training) {
     for (const uint64_t seed : experiment_.seeds()) {
-      JobSpec spec;
+      v1::JobSpec spec;
       spec.set_revision(kTrainRevision);
-      TrainJob& train = *spec.mutable_train();
+      v1::TrainJob& train = *spec.mutable_train();
       *train.mutable_data() = WithoutName(inputs_.train());
       *train.mutable_architecture() = model.architecture();
       *train.mutable_training() = WithoutName(training);
       train.set_seed(seed);
       std::string digest = AddJob(spec, inputs_.train(), /*model=*/nullptr, Shards(0, 1, 1), train_jobs_);
 
-      Cell cell;
+      v1::Cell cell;
       cell.set_model(model.name());
       cell.set_training(training.name());
       cell.set_seed(seed);
       cell.set_train_job_digest(digest);
       AddCell(cell, /*attack=*/"", digest);
 
-      ModelRef ref;
+      v1::ModelRef ref;
       ref.set_trained_by(digest);
       *ref.mutable_architecture() = model.architecture();
       AddEvaluations(cell, ref);
     }
   }
 
-  void AddEvaluations(const Cell& cell, const ModelRef& model) {
-    JobSpec evaluation;
+  void AddEvaluations(const v1::Cell& cell, const v1::ModelRef& model) {
+    v1::JobSpec evaluation;
     evaluation.set_revision(kEvaluateRevision);
-    EvaluateJob& evaluate = *evaluation.mutable_evaluate();
+    v1::EvaluateJob& evaluate = *evaluation.mutable_evaluate();
     *evaluate.mutable_model() = model;
     *evaluate.mutable_data() = WithoutName(inputs_.test());
     *evaluate.mutable_examples() = experiment_.examples();
     AddCell(cell, /*attack=*/"", AddJob(evaluation, inputs_.test(), &model, evaluation_shards_, other_jobs_));
 
-    JobSpec spec;
+    v1::JobSpec spec;
     spec.set_revision(kAttackRevision);
-    AttackJob& job = *spec.mutable_attack();
+    v1::AttackJob& job = *spec.mutable_attack();
     *job.mutable_model() = model;
     *job.mutable_data() = WithoutName(inputs_.test());
     *job.mutable_examples() = experiment_.examples();
     job.set_seed(cell.seed());
-    for (const Attack& attack : experiment_.attacks()) {
+    for (const v1::Attack& attack : experiment_.attacks()) {
       *job.mutable_attack() = WithoutName(attack);
       AddCell(cell, attack.name(), AddJob(spec, inputs_.test(), &model, evaluation_shards_, other_jobs_));
     }
   }
 
   // The digest of the job, which is added unless an equal one was.
-  std::string AddJob(JobSpec spec, const DatasetRef& data, const ModelRef* model, const std::vector<Shard>& shards,
-                     std::vector<Job>& jobs) {
+  std::string AddJob(v1::JobSpec spec, const v1::DatasetRef& data, const v1::ModelRef* model,
+                     const std::vector<v1::Shard>& shards, std::vector<v1::Job>& jobs) {
     spec.DiscardUnknownFields();  // whatever a newer client sent along is not what will be computed
     std::string digest = JobDigest(spec);
     if (!known_.insert(digest).second) return digest;
-    Job& job = jobs.emplace_back();
+    v1::Job& job = jobs.emplace_back();
     job.set_digest(digest);
     *job.mutable_spec() = std::move(spec);
     job.add_artifacts(data.images_sha256());
@@ -143,26 +143,26 @@ class Planner {
     return digest;
   }
 
-  void AddCell(Cell cell, const std::string& attack, const std::string& digest) {
+  void AddCell(v1::Cell cell, const std::string& attack, const std::string& digest) {
     cell.set_attack(attack);
     cell.set_job_digest(digest);
     *plan_.add_cells() = std::move(cell);
   }
 
-  const Experiment& experiment_;
-  const Inputs& inputs_;
-  std::vector<Shard> evaluation_shards_;
-  std::vector<Job> train_jobs_;
-  std::vector<Job> other_jobs_;
+  const v1::Experiment& experiment_;
+  const v1::Inputs& inputs_;
+  std::vector<v1::Shard> evaluation_shards_;
+  std::vector<v1::Job> train_jobs_;
+  std::vector<v1::Job> other_jobs_;
   std::unordered_set<std::string> known_;
-  Plan plan_;
+  v1::Plan plan_;
 };
 
-std::string NormName(Norm norm) {
+std::string NormName(v1::Norm norm) {
   switch (norm) {
-    case NORM_LINF:
+    case v1::NORM_LINF:
       return "linf";
-    case NORM_L2:
+    case v1::NORM_L2:
       return "l2";
     default:
       return "no norm";
@@ -171,7 +171,7 @@ std::string NormName(Norm norm) {
 
 }  // namespace
 
-std::string JobDigest(const JobSpec& spec) {
+std::string JobDigest(const v1::JobSpec& spec) {
   // The line separates these digests from those of files, and changes should the serialization ever have to.
   std::string bytes = "tightrope-job-v1\n";
   {
@@ -183,27 +183,35 @@ std::string JobDigest(const JobSpec& spec) {
   return Sha256(bytes);
 }
 
-Plan MakePlan(const Experiment& experiment, const Inputs& inputs) { return Planner(experiment, inputs).Make(); }
-
-std::string Describe(const Cell& cell, const Job& job) {
-  const std::string model = cell.training().empty() ? cell.model() : absl::StrCat(cell.model(), " / ", cell.training());
-  switch (job.spec().kind_case()) {
-    case JobSpec::kTrain:
-      return absl::StrCat("train ", model, ", seed ", cell.seed());
-    case JobSpec::kEvaluate:
-      return absl::StrCat("evaluate ", model, ", seed ", cell.seed());
-    case JobSpec::kAttack: {
-      const Attack& attack = job.spec().attack().attack();
-      return absl::StrCat("attack ", model, ", seed ", cell.seed(), ", ", cell.attack(), " ", NormName(attack.norm()),
-                          " ", attack.epsilon());
-    }
-    case JobSpec::KIND_NOT_SET:
-      break;
-  }
-  return absl::StrCat("job ", job.digest());
+v1::Plan MakePlan(const v1::Experiment& experiment, const v1::Inputs& inputs) {
+  return Planner(experiment, inputs).Make();
 }
 
-std::string DatasetDigest(const DatasetRef& dataset) {
+const char* JobKind(const v1::JobSpec& spec) {
+  switch (spec.kind_case()) {
+    case v1::JobSpec::kTrain:
+      return "train";
+    case v1::JobSpec::kEvaluate:
+      return "evaluate";
+    case v1::JobSpec::kAttack:
+      return "attack";
+    case v1::JobSpec::KIND_NOT_SET:
+      break;
+  }
+  return "unknown";
+}
+
+std::string Describe(const v1::Cell& cell, const v1::Job& job) {
+  std::string text = absl::StrCat(JobKind(job.spec()), " ", cell.model(), cell.training().empty() ? "" : " / ",
+                                  cell.training(), ", seed ", cell.seed());
+  if (job.spec().has_attack()) {
+    const v1::Attack& attack = job.spec().attack().attack();
+    absl::StrAppend(&text, ", ", cell.attack(), " ", NormName(attack.norm()), " ", attack.epsilon());
+  }
+  return text;
+}
+
+std::string DatasetDigest(const v1::DatasetRef& dataset) {
   return Sha256(absl::StrCat("tightrope-dataset-v1\n", dataset.images_sha256(), "\n", dataset.labels_sha256(), "\n"));
 }
 

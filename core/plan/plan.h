@@ -8,10 +8,8 @@
 
 namespace tightrope {
 
-using namespace v1;
-
 // SHA-256 of the spec's canonical bytes (deterministic protobuf serialization, behind a version line).
-std::string JobDigest(const JobSpec& spec);
+std::string JobDigest(const v1::JobSpec& spec);
 
 // The plan of an experiment. Jobs that several cells need appear once: equal digests are one job.
 //
@@ -23,12 +21,15 @@ std::string JobDigest(const JobSpec& spec);
 // evaluation draws nothing at random, so the cells of all seeds share it.
 //
 // Specs carry no names, neither the user's nor the data set's. REQUIRES: ValidateExperiment(experiment, inputs) is OK.
-Plan MakePlan(const Experiment& experiment, const Inputs& inputs);
+v1::Plan MakePlan(const v1::Experiment& experiment, const v1::Inputs& inputs);
+
+// "train", "evaluate" or "attack": how the store and messages name a kind of job.
+const char* JobKind(const v1::JobSpec& spec);
 
 // "train small_cnn / pgd, seed 1", "attack small_cnn / pgd, seed 1, pgd linf 0.1": how messages name a cell's job.
-std::string Describe(const Cell& cell, const Job& job);
+std::string Describe(const v1::Cell& cell, const v1::Job& job);
 
 // Digest by which a result row names the data set: SHA-256 over the two artifact digests, whatever the set is called.
-std::string DatasetDigest(const DatasetRef& dataset);
+std::string DatasetDigest(const v1::DatasetRef& dataset);
 
 }  // namespace tightrope

@@ -16,8 +16,8 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-DatasetRef Dataset(Split split, char digit, uint64_t count) {
-  DatasetRef data;
+v1::DatasetRef Dataset(v1::Split split, char digit, uint64_t count) {
+  v1::DatasetRef data;
   data.set_name("mnist");
   data.set_split(split);
   data.set_images_sha256(std::string(64, digit));
@@ -30,43 +30,43 @@ DatasetRef Dataset(Split split, char digit, uint64_t count) {
   return data;
 }
 
-Inputs TestInputs() {
-  Inputs inputs;
-  *inputs.mutable_train() = Dataset(SPLIT_TRAIN, '1', 60'000);
-  *inputs.mutable_test() = Dataset(SPLIT_TEST, '3', 10'000);
+v1::Inputs TestInputs() {
+  v1::Inputs inputs;
+  *inputs.mutable_train() = Dataset(v1::SPLIT_TRAIN, '1', 60'000);
+  *inputs.mutable_test() = Dataset(v1::SPLIT_TEST, '3', 10'000);
   (*inputs.mutable_torchscript_sha256())["golden/at03.pt"] = std::string(64, 'a');
   return inputs;
 }
 
-Training StandardEntry(const std::string& name, uint32_t epochs) {
-  Training training;
+v1::Training StandardEntry(const std::string& name, uint32_t epochs) {
+  v1::Training training;
   training.set_name(name);
   training.mutable_standard();
   training.set_epochs(epochs);
   training.set_batch_size(128);
-  training.set_optimizer(OPTIMIZER_ADAM);
+  training.set_optimizer(v1::OPTIMIZER_ADAM);
   training.set_learning_rate(0.001);
-  training.set_schedule(SCHEDULE_CONSTANT);
+  training.set_schedule(v1::SCHEDULE_CONSTANT);
   training.set_decay(0.1);
   training.set_examples(60'000);
   return training;
 }
 
-Attack PgdEntry(const std::string& name, double epsilon) {
-  Attack attack;
+v1::Attack PgdEntry(const std::string& name, double epsilon) {
+  v1::Attack attack;
   attack.set_name(name);
   attack.mutable_pgd()->set_steps(20);
   attack.mutable_pgd()->set_step_size(2.5 * epsilon / 20);
   attack.mutable_pgd()->set_restarts(1);
   attack.mutable_pgd()->set_random_start(true);
-  attack.set_norm(NORM_LINF);
+  attack.set_norm(v1::NORM_LINF);
   attack.set_epsilon(epsilon);
   return attack;
 }
 
 // One trained model and one TorchScript model, two trainings, two seeds, two attacks.
-Experiment TestExperiment() {
-  Experiment experiment;
+v1::Experiment TestExperiment() {
+  v1::Experiment experiment;
   experiment.set_name("test");
   experiment.set_dataset("mnist");
   experiment.mutable_examples()->set_start(100);
@@ -74,10 +74,10 @@ Experiment TestExperiment() {
   experiment.set_shard_size(250);
   experiment.add_seeds(1);
   experiment.add_seeds(2);
-  Model& trained = *experiment.add_models();
+  v1::Model& trained = *experiment.add_models();
   trained.set_name("cnn");
   trained.mutable_architecture()->mutable_small_cnn();
-  Model& imported = *experiment.add_models();
+  v1::Model& imported = *experiment.add_models();
   imported.set_name("at03");
   imported.mutable_architecture()->set_torchscript("golden/at03.pt");
   *experiment.add_training() = StandardEntry("short", 5);
@@ -87,29 +87,29 @@ Experiment TestExperiment() {
   return experiment;
 }
 
-std::map<std::string, Job> JobsByDigest(const Plan& plan) {
-  std::map<std::string, Job> jobs;
-  for (const Job& job : plan.jobs()) jobs[job.digest()] = job;
+std::map<std::string, v1::Job> JobsByDigest(const v1::Plan& plan) {
+  std::map<std::string, v1::Job> jobs;
+  for (const v1::Job& job : plan.jobs()) jobs[job.digest()] = job;
   return jobs;
 }
 
-std::vector<std::pair<uint64_t, uint64_t>> Ranges(const Job& job) {
+std::vector<std::pair<uint64_t, uint64_t>> Ranges(const v1::Job& job) {
   std::vector<std::pair<uint64_t, uint64_t>> ranges;
-  for (const Shard& shard : job.shards()) ranges.emplace_back(shard.begin(), shard.end());
+  for (const v1::Shard& shard : job.shards()) ranges.emplace_back(shard.begin(), shard.end());
   return ranges;
 }
 
 TEST(PlanTest, SameArgumentsGiveTheSameBytes) {
-  const Plan plan = MakePlan(TestExperiment(), TestInputs());
+  const v1::Plan plan = MakePlan(TestExperiment(), TestInputs());
   EXPECT_EQ(plan.SerializeAsString(), MakePlan(TestExperiment(), TestInputs()).SerializeAsString());
-  for (const Job& job : plan.jobs()) EXPECT_EQ(job.digest(), JobDigest(job.spec()));
+  for (const v1::Job& job : plan.jobs()) EXPECT_EQ(job.digest(), JobDigest(job.spec()));
 }
 
 TEST(PlanTest, DependenciesComeFirstAndAllTrainingBeforeAllElse) {
-  const Plan plan = MakePlan(TestExperiment(), TestInputs());
+  const v1::Plan plan = MakePlan(TestExperiment(), TestInputs());
   std::set<std::string> before;
   bool training_is_over = false;
-  for (const Job& job : plan.jobs()) {
+  for (const v1::Job& job : plan.jobs()) {
     for (const std::string& needed : job.depends_on()) EXPECT_TRUE(before.count(needed)) << job.DebugString();
     EXPECT_FALSE(training_is_over && job.spec().has_train());
     training_is_over = training_is_over || !job.spec().has_train();
@@ -120,11 +120,11 @@ TEST(PlanTest, DependenciesComeFirstAndAllTrainingBeforeAllElse) {
 }
 
 TEST(PlanTest, CellsFollowTheFileModelThenTrainingThenSeed) {
-  const Experiment experiment = TestExperiment();
-  const Plan plan = MakePlan(experiment, TestInputs());
-  const std::map<std::string, Job> jobs = JobsByDigest(plan);
+  const v1::Experiment experiment = TestExperiment();
+  const v1::Plan plan = MakePlan(experiment, TestInputs());
+  const std::map<std::string, v1::Job> jobs = JobsByDigest(plan);
   std::vector<std::string> described;
-  for (const Cell& cell : plan.cells()) described.push_back(Describe(cell, jobs.at(cell.job_digest())));
+  for (const v1::Cell& cell : plan.cells()) described.push_back(Describe(cell, jobs.at(cell.job_digest())));
   ASSERT_THAT(described, SizeIs(4 * 4 + 2 * 3));
   EXPECT_THAT(std::vector<std::string>(described.begin(), described.begin() + 5),
               ElementsAre("train cnn / short, seed 1", "evaluate cnn / short, seed 1",
@@ -138,57 +138,57 @@ TEST(PlanTest, CellsFollowTheFileModelThenTrainingThenSeed) {
 }
 
 TEST(PlanTest, ImportedModelIsEvaluatedOnceForAllSeedsAndAttackedForEach) {
-  Experiment experiment = TestExperiment();
+  v1::Experiment experiment = TestExperiment();
   experiment.clear_training();
   experiment.mutable_models()->DeleteSubrange(0, 1);
-  const Plan plan = MakePlan(experiment, TestInputs());
+  const v1::Plan plan = MakePlan(experiment, TestInputs());
   ASSERT_THAT(plan.cells(), SizeIs(6));
   EXPECT_EQ(plan.cells(0).job_digest(), plan.cells(3).job_digest());
   EXPECT_NE(plan.cells(1).job_digest(), plan.cells(4).job_digest());
-  for (const Cell& cell : plan.cells()) EXPECT_THAT(cell.train_job_digest(), IsEmpty());
-  for (const Job& job : plan.jobs()) {
+  for (const v1::Cell& cell : plan.cells()) EXPECT_THAT(cell.train_job_digest(), IsEmpty());
+  for (const v1::Job& job : plan.jobs()) {
     EXPECT_THAT(job.depends_on(), IsEmpty());
     EXPECT_THAT(job.artifacts(), ElementsAre(std::string(64, '3'), std::string(64, '4'), std::string(64, 'a')));
   }
 }
 
 TEST(PlanTest, EntriesThatDifferInNameOnlyShareTheirJobs) {
-  Experiment experiment = TestExperiment();
+  v1::Experiment experiment = TestExperiment();
   const int jobs = MakePlan(experiment, TestInputs()).jobs_size();
   *experiment.add_training() = StandardEntry("short again", 5);
   *experiment.add_attacks() = PgdEntry("the same pgd", 0.1);
-  Model& model = *experiment.add_models();
+  v1::Model& model = *experiment.add_models();
   model.set_name("the same cnn");
   model.mutable_architecture()->mutable_small_cnn();
-  const Plan plan = MakePlan(experiment, TestInputs());
+  const v1::Plan plan = MakePlan(experiment, TestInputs());
   EXPECT_EQ(plan.jobs_size(), jobs);
   EXPECT_THAT(plan.cells(), SizeIs(2 * 3 * 2 * 5 + 2 * 4));
 }
 
 TEST(PlanTest, NamesAndShardSizeAreNotPartOfAJobsIdentity) {
-  Experiment renamed = TestExperiment();
+  v1::Experiment renamed = TestExperiment();
   renamed.set_name("another");
   renamed.set_shard_size(7);
   renamed.mutable_models(0)->set_name("another model");
   renamed.mutable_training(0)->set_name("another training");
   renamed.mutable_attacks(0)->set_name("another attack");
-  Inputs inputs = TestInputs();
+  v1::Inputs inputs = TestInputs();
   inputs.mutable_test()->set_name("another data set");
-  const Plan plan = MakePlan(TestExperiment(), TestInputs());
-  const Plan other = MakePlan(renamed, inputs);
+  const v1::Plan plan = MakePlan(TestExperiment(), TestInputs());
+  const v1::Plan other = MakePlan(renamed, inputs);
   ASSERT_EQ(plan.jobs_size(), other.jobs_size());
   for (int i = 0; i < plan.jobs_size(); ++i) EXPECT_EQ(plan.jobs(i).digest(), other.jobs(i).digest());
 }
 
 TEST(PlanTest, AnyValueOfAJobIsPartOfItsIdentity) {
-  const auto digest = [](const Experiment& experiment, const Inputs& inputs, int job) {
+  const auto digest = [](const v1::Experiment& experiment, const v1::Inputs& inputs, int job) {
     return MakePlan(experiment, inputs).jobs(job).digest();
   };
-  const Experiment experiment = TestExperiment();
-  const Inputs inputs = TestInputs();
+  const v1::Experiment experiment = TestExperiment();
+  const v1::Inputs inputs = TestInputs();
   const std::string train = digest(experiment, inputs, 0);
 
-  Experiment changed = experiment;
+  v1::Experiment changed = experiment;
   changed.mutable_training(0)->set_weight_decay(1e-4);
   EXPECT_NE(train, digest(changed, inputs, 0));
   changed = experiment;
@@ -197,7 +197,7 @@ TEST(PlanTest, AnyValueOfAJobIsPartOfItsIdentity) {
   changed = experiment;
   changed.mutable_models(0)->mutable_architecture()->mutable_madry_cnn();
   EXPECT_NE(train, digest(changed, inputs, 0));
-  Inputs other_data = inputs;
+  v1::Inputs other_data = inputs;
   other_data.mutable_train()->set_labels_sha256(std::string(64, 'f'));
   EXPECT_NE(train, digest(experiment, other_data, 0));
 
@@ -207,8 +207,8 @@ TEST(PlanTest, AnyValueOfAJobIsPartOfItsIdentity) {
 }
 
 TEST(PlanTest, ShardsCoverTheExamplesWithoutGapsAlsoWhenTheCountDoesNotDivide) {
-  const Plan plan = MakePlan(TestExperiment(), TestInputs());
-  for (const Job& job : plan.jobs()) {
+  const v1::Plan plan = MakePlan(TestExperiment(), TestInputs());
+  for (const v1::Job& job : plan.jobs()) {
     if (job.spec().has_train()) {
       EXPECT_THAT(Ranges(job), ElementsAre(std::make_pair(0, 1)));
     } else {
@@ -219,19 +219,19 @@ TEST(PlanTest, ShardsCoverTheExamplesWithoutGapsAlsoWhenTheCountDoesNotDivide) {
 }
 
 TEST(PlanTest, ShardLargerThanTheRangeIsCutToIt) {
-  Experiment experiment = TestExperiment();
+  v1::Experiment experiment = TestExperiment();
   experiment.set_shard_size(100'000);
   EXPECT_THAT(Ranges(MakePlan(experiment, TestInputs()).jobs(4)), ElementsAre(std::make_pair(100, 700)));
 }
 
 TEST(PlanTest, JobsNeedOnlyTheSplitThatTheyRead) {
-  const Plan plan = MakePlan(TestExperiment(), TestInputs());
+  const v1::Plan plan = MakePlan(TestExperiment(), TestInputs());
   EXPECT_THAT(plan.jobs(0).artifacts(), ElementsAre(std::string(64, '1'), std::string(64, '2')));
   EXPECT_THAT(plan.jobs(4).artifacts(), ElementsAre(std::string(64, '3'), std::string(64, '4')));
 }
 
 TEST(PlanTest, WhatANewerClientSentAlongIsNotPartOfAnIdentity) {
-  Experiment experiment = TestExperiment();
+  v1::Experiment experiment = TestExperiment();
   auto* pgd = experiment.mutable_attacks(0)->mutable_pgd();
   pgd->GetReflection()->MutableUnknownFields(pgd)->AddVarint(1000, 1);
   EXPECT_EQ(MakePlan(experiment, TestInputs()).SerializeAsString(),
@@ -241,7 +241,7 @@ TEST(PlanTest, WhatANewerClientSentAlongIsNotPartOfAnIdentity) {
 // The identities that stores out there hold. If one changes by accident, every cached result is lost; if on purpose,
 // raise that kind's revision and write the new digest here.
 TEST(PlanTest, DigestsAreWhatTheyWere) {
-  const Plan plan = MakePlan(TestExperiment(), TestInputs());
+  const v1::Plan plan = MakePlan(TestExperiment(), TestInputs());
   EXPECT_EQ(plan.jobs(0).digest(), "2a5061ae36b8ab48424d8dc7ea491b2092339c69b280c5583d9a2809e2c7a22f");
   EXPECT_EQ(plan.jobs(4).digest(), "fbb4dc6e26a4f7a7a6fe567cbb778102f7efd8652a3f0fc96346e943d8d341cb");
   EXPECT_EQ(plan.jobs(5).digest(), "544cfb4554a148893970a3de79bb1980e85d6311ac4bb399f2c4fca5f09696fa");

@@ -8,19 +8,19 @@ namespace tightrope {
 namespace {
 
 struct Entry {
-  Attack::MethodCase method;
-  std::unique_ptr<AttackMethod> (*make)(const Attack&);
+  v1::Attack::MethodCase method;
+  std::unique_ptr<AttackMethod> (*make)(const v1::Attack&);
 };
 
 constexpr Entry kMethods[] = {
-    {Attack::kFgsm, MakeFgsm},
-    {Attack::kPgd, MakePgd},
+    {v1::Attack::kFgsm, MakeFgsm},
+    {v1::Attack::kPgd, MakePgd},
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<AttackMethod>> MakeAttackMethod(const Attack& attack) {
-  if (attack.norm() != NORM_LINF && attack.norm() != NORM_L2) {
+absl::StatusOr<std::unique_ptr<AttackMethod>> MakeAttackMethod(const v1::Attack& attack) {
+  if (attack.norm() != v1::NORM_LINF && attack.norm() != v1::NORM_L2) {
     return absl::InvalidArgumentError(absl::StrCat("an attack needs norm linf or l2, not ", attack.norm()));
   }
   if (!std::isfinite(attack.epsilon()) || attack.epsilon() < 0) {

@@ -25,10 +25,10 @@ class AttackMethod {
   virtual absl::Status Run(ActiveBatch& batch) const = 0;
 };
 
-std::unique_ptr<AttackMethod> MakeFgsm(const Attack& attack);
-std::unique_ptr<AttackMethod> MakePgd(const Attack& attack);
+std::unique_ptr<AttackMethod> MakeFgsm(const v1::Attack& attack);
+std::unique_ptr<AttackMethod> MakePgd(const v1::Attack& attack);
 
 // The method that the message names. INVALID_ARGUMENT: none, or a norm or radius that no attack takes.
-absl::StatusOr<std::unique_ptr<AttackMethod>> MakeAttackMethod(const Attack& attack);
+absl::StatusOr<std::unique_ptr<AttackMethod>> MakeAttackMethod(const v1::Attack& attack);
 
 }  // namespace tightrope

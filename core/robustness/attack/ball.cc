@@ -34,12 +34,12 @@ torch::Tensor BoxEnd(const torch::Tensor& centers, const torch::Tensor& radius, 
 
 }  // namespace
 
-Ball::Ball(Norm norm, torch::Tensor centers, const torch::Tensor& epsilon)
+Ball::Ball(v1::Norm norm, torch::Tensor centers, const torch::Tensor& epsilon)
     : norm_(norm),
       centers_(std::move(centers)),
       epsilon_(epsilon.to(torch::kFloat64).to(centers_.device()).view({-1, 1, 1, 1})) {
-  TORCH_CHECK(norm == NORM_LINF || norm == NORM_L2, "no ball for norm ", Norm_Name(norm));
-  if (norm_ == NORM_LINF) {
+  TORCH_CHECK(norm == v1::NORM_LINF || norm == v1::NORM_L2, "no ball for norm ", Norm_Name(norm));
+  if (norm_ == v1::NORM_LINF) {
     const torch::Tensor radius = RoundDown(epsilon_);
     lower_ = BoxEnd(centers_, radius, -1);
     upper_ = BoxEnd(centers_, radius, +1);
@@ -55,7 +55,7 @@ torch::Tensor Ball::RandomPoints(const RandomStream& stream, absl::Span<const ui
     const absl::Span<float> row(values, elements);
     values += elements;
     const RandomStream::At at{.example = example, .restart = restart};
-    if (norm_ == NORM_LINF) {
+    if (norm_ == v1::NORM_LINF) {
       stream.Uniform(at, row);
       for (float& value : row) value = 2 * value - 1;
     } else {
@@ -75,7 +75,7 @@ torch::Tensor Ball::RandomPoints(const RandomStream& stream, absl::Span<const ui
 }
 
 void Ball::Ascend(torch::Tensor& points, torch::Tensor gradient, double step_size) const {
-  if (norm_ == NORM_LINF) {
+  if (norm_ == v1::NORM_LINF) {
     points.add_(gradient.sign_(), step_size);
   } else {
     gradient.nan_to_num_(0, 0, 0);
@@ -88,7 +88,7 @@ void Ball::Ascend(torch::Tensor& points, torch::Tensor gradient, double step_siz
 }
 
 void Ball::Project(torch::Tensor& points) const {
-  if (norm_ == NORM_LINF) {
+  if (norm_ == v1::NORM_LINF) {
     points.clamp_(lower_, upper_);
     return;
   }
@@ -100,7 +100,7 @@ void Ball::Project(torch::Tensor& points) const {
 
 torch::Tensor Ball::MakeFeasible(torch::Tensor& points) const {
   torch::Tensor moved = torch::zeros({points.size(0)}, points.options().dtype(torch::kBool));
-  if (norm_ == NORM_L2) {
+  if (norm_ == v1::NORM_L2) {
     const torch::Tensor centers = centers_.to(torch::kFloat64);
     // Every round takes off at least a millionth of the offset, and more each time, so it ends at the center at the
     // latest.
@@ -122,14 +122,14 @@ Ball Ball::Select(const torch::Tensor& rows) const {
   selected.norm_ = norm_;
   selected.centers_ = centers_.index_select(0, rows);
   selected.epsilon_ = epsilon_.index_select(0, rows);
-  if (norm_ == NORM_LINF) {
+  if (norm_ == v1::NORM_LINF) {
     selected.lower_ = lower_.index_select(0, rows);
     selected.upper_ = upper_.index_select(0, rows);
   }
   return selected;
 }
 
-double Distance(Norm norm, absl::Span<const float> from, absl::Span<const float> to) {
+double Distance(v1::Norm norm, absl::Span<const float> from, absl::Span<const float> to) {
   double largest = 0;
   double squares = 0;
   for (size_t i = 0; i < from.size(); ++i) {
@@ -137,7 +137,7 @@ double Distance(Norm norm, absl::Span<const float> from, absl::Span<const float>
     largest = std::max(largest, difference);
     squares += difference * difference;
   }
-  return norm == NORM_L2 ? std::sqrt(squares) : largest;
+  return norm == v1::NORM_L2 ? std::sqrt(squares) : largest;
 }
 
 }  // namespace tightrope

@@ -11,15 +11,13 @@
 
 namespace tightrope {
 
-using namespace v1;
-
 // The feasible sets of N examples, one radius each. Feasible means with no tolerance, as a reader of the stored float32
 // values would check it: for linf |x* - x| ≤ ε in float32 and in double, for l2 ‖x* - x‖₂ ≤ ε in double; always 0 ≤ x*
 // ≤ 1. Points and gradients are N×C×H×W float32 on the device of the centers. Not thread-safe.
 class Ball {
  public:
   // `centers`: N×C×H×W float32 in [0, 1]; `epsilon`: N radii, float64, on the CPU. REQUIRES: norm is linf or l2.
-  Ball(Norm norm, torch::Tensor centers, const torch::Tensor& epsilon);
+  Ball(v1::Norm norm, torch::Tensor centers, const torch::Tensor& epsilon);
 
   const torch::Tensor& centers() const { return centers_; }
 
@@ -45,13 +43,13 @@ class Ball {
  private:
   Ball() = default;
 
-  Norm norm_ = NORM_UNSPECIFIED;
+  v1::Norm norm_ = v1::NORM_UNSPECIFIED;
   torch::Tensor centers_;
   torch::Tensor epsilon_;        // N×1×1×1 float64, on the device
   torch::Tensor lower_, upper_;  // linf: the feasible box in float32
 };
 
 // The distance that a threat model speaks of, between two arrays of one size, computed in double.
-double Distance(Norm norm, absl::Span<const float> from, absl::Span<const float> to);
+double Distance(v1::Norm norm, absl::Span<const float> from, absl::Span<const float> to);
 
 }  // namespace tightrope

@@ -60,7 +60,7 @@ TEST(BallTest, LinfProjectionIsFeasibleWithNoTolerance) {
   const torch::Tensor centers = Pixels({40, 1, 28, 28}, 0);
   for (const double epsilon : kRadii) {
     torch::Tensor points = Uniform({40, 1, 28, 28}, 1, -0.5, 1.5);
-    const Ball ball(NORM_LINF, centers, Radii(40, epsilon));
+    const Ball ball(v1::NORM_LINF, centers, Radii(40, epsilon));
     ball.Project(points);
     ExpectLinfFeasible(centers, points, epsilon);
     ASSERT_EQ(ball.MakeFeasible(points).numel(), 0);
@@ -72,7 +72,7 @@ TEST(BallTest, LinfProjectionAgreesWithBisection) {
   const torch::Tensor outside = Uniform({8, 1, 28, 28}, 3, -0.5, 1.5);
   for (const double epsilon : kRadii) {
     torch::Tensor points = outside.clone();
-    Ball(NORM_LINF, centers, Radii(8, epsilon)).Project(points);
+    Ball(v1::NORM_LINF, centers, Radii(8, epsilon)).Project(points);
     for (int64_t i = 0; i < points.numel(); ++i) {
       const double center = Values(centers)[i];
       const double wanted = Values(outside)[i];
@@ -93,7 +93,7 @@ TEST(BallTest, L2ProjectionAgreesWithBisection) {
   const torch::Tensor outside = Uniform({8, 1, 28, 28}, 5, -0.5, 1.5);
   for (const double epsilon : {0.0, 0.05, 0.5, 2.0, 28.0}) {
     torch::Tensor points = outside.clone();
-    Ball(NORM_L2, centers, Radii(8, epsilon)).Project(points);
+    Ball(v1::NORM_L2, centers, Radii(8, epsilon)).Project(points);
     for (int64_t row = 0; row < 8; ++row) {
       const absl::Span<const float> center = Row(centers, row);
       const absl::Span<const float> wanted = Row(outside, row);
@@ -118,11 +118,11 @@ TEST(BallTest, L2PointsAreFeasibleWithNoToleranceOnceMadeSo) {
   for (const double epsilon : {0.0, 1e-6, 1e-3, 0.1, 0.5, 2.0, 5.0}) {
     for (const bool projected : {true, false}) {
       torch::Tensor points = Uniform({40, 1, 28, 28}, 7, 0, 1);
-      const Ball ball(NORM_L2, centers, Radii(40, epsilon));
+      const Ball ball(v1::NORM_L2, centers, Radii(40, epsilon));
       if (projected) ball.Project(points);
       ball.MakeFeasible(points);
       for (int64_t row = 0; row < 40; ++row) {
-        ASSERT_LE(Distance(NORM_L2, Row(centers, row), Row(points, row)), epsilon);
+        ASSERT_LE(Distance(v1::NORM_L2, Row(centers, row), Row(points, row)), epsilon);
       }
       EXPECT_GE(points.min().item<float>(), 0.0f);
       EXPECT_LE(points.max().item<float>(), 1.0f);
@@ -136,18 +136,18 @@ TEST(BallTest, OnlyRowsOutsideAreMadeFeasible) {
   points[0] += 0.01f;
   points[1] += 0.2f;  // at l2 distance 0.8
   const torch::Tensor before = points.clone();
-  const torch::Tensor moved = Ball(NORM_L2, centers, Radii(3, 0.5)).MakeFeasible(points);
+  const torch::Tensor moved = Ball(v1::NORM_L2, centers, Radii(3, 0.5)).MakeFeasible(points);
   ASSERT_EQ(moved.numel(), 1);
   EXPECT_EQ(moved.item<int64_t>(), 1);
   EXPECT_TRUE(torch::equal(points[0], before[0]));
   EXPECT_TRUE(torch::equal(points[2], before[2]));
-  EXPECT_LE(Distance(NORM_L2, Row(centers, 1), Row(points, 1)), 0.5);
-  EXPECT_GT(Distance(NORM_L2, Row(centers, 1), Row(points, 1)), 0.49);
+  EXPECT_LE(Distance(v1::NORM_L2, Row(centers, 1), Row(points, 1)), 0.5);
+  EXPECT_GT(Distance(v1::NORM_L2, Row(centers, 1), Row(points, 1)), 0.49);
 }
 
 TEST(BallTest, EachRowHasItsOwnRadius) {
   const torch::Tensor centers = torch::full({3, 1, 2, 2}, 0.5f);
-  for (const Norm norm : {NORM_LINF, NORM_L2}) {
+  for (const v1::Norm norm : {v1::NORM_LINF, v1::NORM_L2}) {
     torch::Tensor points = torch::ones({3, 1, 2, 2});
     const Ball ball(norm, centers, torch::tensor({0.0, 0.1, 0.25}, torch::kFloat64));
     ball.Project(points);
@@ -163,7 +163,7 @@ TEST(BallTest, EachRowHasItsOwnRadius) {
 TEST(BallTest, LinfRandomPointsAreUniformInTheBox) {
   const torch::Tensor centers = torch::full({500, 1, 8, 8}, 0.5f);
   const torch::Tensor points =
-      Ball(NORM_LINF, centers, Radii(500, 0.25)).RandomPoints(RandomStream(1, "job", "attack"), Examples(500), 0);
+      Ball(v1::NORM_LINF, centers, Radii(500, 0.25)).RandomPoints(RandomStream(1, "job", "attack"), Examples(500), 0);
   const torch::Tensor share = (points - centers) / 0.25;  // of 32,000 draws from [-1, 1)
   EXPECT_NEAR(share.mean().item<float>(), 0, 5 * std::sqrt(1.0 / 3 / 32000));
   EXPECT_NEAR(share.square().mean().item<float>(), 1.0 / 3, 5 * std::sqrt(4.0 / 45 / 32000));
@@ -173,10 +173,10 @@ TEST(BallTest, LinfRandomPointsAreUniformInTheBox) {
 TEST(BallTest, L2RandomPointsAreUniformInTheBall) {
   const torch::Tensor centers = torch::full({2000, 1, 3, 3}, 0.5f);
   const torch::Tensor points =
-      Ball(NORM_L2, centers, Radii(2000, 0.4)).RandomPoints(RandomStream(1, "job", "attack"), Examples(2000), 0);
+      Ball(v1::NORM_L2, centers, Radii(2000, 0.4)).RandomPoints(RandomStream(1, "job", "attack"), Examples(2000), 0);
   double volume = 0;  // the share of the ball's volume inside the point's radius, uniform in [0, 1)
   for (int64_t row = 0; row < 2000; ++row) {
-    volume += std::pow(Distance(NORM_L2, Row(centers, row), Row(points, row)) / 0.4, 9) / 2000;
+    volume += std::pow(Distance(v1::NORM_L2, Row(centers, row), Row(points, row)) / 0.4, 9) / 2000;
   }
   EXPECT_NEAR(volume, 0.5, 5 * std::sqrt(1.0 / 12 / 2000));
   EXPECT_NEAR((points - centers).mean().item<float>(), 0, 5 * 0.4 / std::sqrt(11.0 * 18000));
@@ -185,7 +185,7 @@ TEST(BallTest, L2RandomPointsAreUniformInTheBall) {
 TEST(BallTest, ARandomPointDependsOnTheExampleAndNotOnItsRow) {
   const RandomStream stream(1, "job", "attack");
   const torch::Tensor centers = torch::full({3, 1, 5, 5}, 0.5f);
-  for (const Norm norm : {NORM_LINF, NORM_L2}) {
+  for (const v1::Norm norm : {v1::NORM_LINF, v1::NORM_L2}) {
     const Ball ball(norm, centers, Radii(3, 0.3));
     const torch::Tensor forward = ball.RandomPoints(stream, {7, 8, 9}, 1);
     const torch::Tensor backward = ball.RandomPoints(stream, {9, 8, 7}, 1);
@@ -199,10 +199,10 @@ TEST(BallTest, AStepHasItsLengthAndDirection) {
   const torch::Tensor centers = torch::full({1, 1, 1, 2}, 0.5f);
   const torch::Tensor gradient = torch::tensor({3e-20f, -4e-20f}).view({1, 1, 1, 2});
   torch::Tensor linf = centers.clone();
-  Ball(NORM_LINF, centers, Radii(1, 0.5)).Ascend(linf, gradient.clone(), 0.1);
+  Ball(v1::NORM_LINF, centers, Radii(1, 0.5)).Ascend(linf, gradient.clone(), 0.1);
   EXPECT_TRUE(torch::allclose(linf.flatten(), torch::tensor({0.6f, 0.4f}), 0, 1e-6));
   torch::Tensor l2 = centers.clone();
-  Ball(NORM_L2, centers, Radii(1, 0.5)).Ascend(l2, gradient.clone(), 0.1);
+  Ball(v1::NORM_L2, centers, Radii(1, 0.5)).Ascend(l2, gradient.clone(), 0.1);
   EXPECT_TRUE(torch::allclose(l2.flatten(), torch::tensor({0.56f, 0.42f}), 0, 1e-6));
 }
 
@@ -212,13 +212,13 @@ TEST(BallTest, ARowWithoutAGradientStays) {
   gradient[1].fill_(std::numeric_limits<float>::quiet_NaN());
   gradient[2].fill_(std::numeric_limits<float>::denorm_min());
   gradient[3][0][0][0] = std::numeric_limits<float>::quiet_NaN();
-  for (const Norm norm : {NORM_LINF, NORM_L2}) {
+  for (const v1::Norm norm : {v1::NORM_LINF, v1::NORM_L2}) {
     torch::Tensor points = centers.clone();
     Ball(norm, centers, Radii(4, 0.1)).Ascend(points, gradient.clone(), 0.05);
     EXPECT_TRUE(torch::equal(points[0], centers[0]));
     EXPECT_TRUE(torch::equal(points[1], centers[1]));
     EXPECT_TRUE(points.isfinite().all().item<bool>());
-    if (norm == NORM_L2) {
+    if (norm == v1::NORM_L2) {
       EXPECT_TRUE(torch::equal(points[2], centers[2]));
     }
   }

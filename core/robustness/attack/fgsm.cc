@@ -28,6 +28,6 @@ class Fgsm : public AttackMethod {
 
 }  // namespace
 
-std::unique_ptr<AttackMethod> MakeFgsm(const Attack& attack) { return std::make_unique<Fgsm>(attack.epsilon()); }
+std::unique_ptr<AttackMethod> MakeFgsm(const v1::Attack& attack) { return std::make_unique<Fgsm>(attack.epsilon()); }
 
 }  // namespace tightrope

@@ -47,7 +47,7 @@ TEST_P(GoldenTest, CleanAndRobustAccuracyAreThePublishedOnes) {
   } else if (!std::filesystem::exists("/usr/share/datasets/fashion-mnist")) {
     GTEST_SKIP() << "no /usr/share/datasets/fashion-mnist (apt-get install dataset-fashion-mnist)";
   }
-  const auto split = ResolveDataset(golden.dataset, SPLIT_TEST, search);
+  const auto split = ResolveDataset(golden.dataset, v1::SPLIT_TEST, search);
   ASSERT_OK(split);
   const auto data = ParseIdx(split->images, split->labels, split->ref.classes());
   ASSERT_OK(data);
@@ -55,18 +55,18 @@ TEST_P(GoldenTest, CleanAndRobustAccuracyAreThePublishedOnes) {
   const auto classifier = LoadTorchScript(SharedDirectory() + "/golden/" + golden.model, split->ref, torch::kCPU);
   ASSERT_OK(classifier);
 
-  Shard range;
+  v1::Shard range;
   range.set_end(data->count);
   const auto clean = RunEvaluation(range, *data, **classifier, [](const EvaluationProgress&) { return true; });
   ASSERT_OK(clean.status());
   int correct = 0;
-  for (const ExampleRecord& record : *clean) correct += record.clean_prediction() == record.label();
+  for (const v1::ExampleRecord& record : *clean) correct += record.clean_prediction() == record.label();
   EXPECT_NEAR(correct, golden.clean_correct, 1);
 
-  AttackJob job;
-  job.mutable_attack()->set_norm(NORM_LINF);
+  v1::AttackJob job;
+  job.mutable_attack()->set_norm(v1::NORM_LINF);
   job.mutable_attack()->set_epsilon(golden.epsilon);
-  PgdAttack& pgd = *job.mutable_attack()->mutable_pgd();
+  v1::PgdAttack& pgd = *job.mutable_attack()->mutable_pgd();
   pgd.set_steps(20);
   pgd.set_step_size(golden.step_size);
   pgd.set_restarts(1);
@@ -79,7 +79,7 @@ TEST_P(GoldenTest, CleanAndRobustAccuracyAreThePublishedOnes) {
         RunAttack(job, "golden", range, *data, **classifier, [](const EvaluationProgress&) { return true; });
     ASSERT_OK(attacked);
     int unbroken = 0;
-    for (const ExampleRecord& record : attacked->records) unbroken += record.verdict() == VERDICT_UNDECIDED;
+    for (const v1::ExampleRecord& record : attacked->records) unbroken += record.verdict() == v1::VERDICT_UNDECIDED;
     std::cout << golden.model << ", seed " << seed << ": " << correct << " of 10000 clean, " << unbroken
               << " of 1000 robust\n";
     robust_percent += unbroken / 10.0 / kSeeds;

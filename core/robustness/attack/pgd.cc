@@ -9,7 +9,7 @@ namespace {
 
 class Pgd : public AttackMethod {
  public:
-  Pgd(const PgdAttack& options, double epsilon)
+  Pgd(const v1::PgdAttack& options, double epsilon)
       : options_(options),
         step_size_(options.step_size() > 0 ? options.step_size() : 2.5 * epsilon / options.steps()) {}
 
@@ -28,13 +28,13 @@ class Pgd : public AttackMethod {
   }
 
  private:
-  PgdAttack options_;
+  v1::PgdAttack options_;
   double step_size_;
 };
 
 }  // namespace
 
-std::unique_ptr<AttackMethod> MakePgd(const Attack& attack) {
+std::unique_ptr<AttackMethod> MakePgd(const v1::Attack& attack) {
   return std::make_unique<Pgd>(attack.pgd(), attack.epsilon());
 }
 

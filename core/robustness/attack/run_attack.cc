@@ -25,7 +25,7 @@ size_t RowsPerBatch(const Dataset& data, torch::Device device) {
   return std::clamp<size_t>(batch_elements / elements, 16, 4096);
 }
 
-absl::Status CheckRange(const Shard& range, const Dataset& data) {
+absl::Status CheckRange(const v1::Shard& range, const Dataset& data) {
   ABSL_RETURN_IF_ERROR(CheckArrays(data));
   if (range.begin() > range.end() || range.end() > data.count) {
     return absl::InvalidArgumentError(absl::StrCat("the range of examples is not inside the data set of ", data.count,
@@ -34,14 +34,15 @@ absl::Status CheckRange(const Shard& range, const Dataset& data) {
   return absl::OkStatus();
 }
 
-std::vector<uint32_t> Indices(const Shard& range) {
+std::vector<uint32_t> Indices(const v1::Shard& range) {
   std::vector<uint32_t> indices(range.end() - range.begin());
   for (size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<uint32_t>(range.begin() + i);
   return indices;
 }
 
 // Predictions on the examples as they are, all finite. `report(n)` is called after every batch with the examples done.
-absl::StatusOr<std::vector<int32_t>> CleanPredictions(const Shard& range, const Dataset& data, Classifier& classifier,
+absl::StatusOr<std::vector<int32_t>> CleanPredictions(const v1::Shard& range, const Dataset& data,
+                                                      Classifier& classifier,
                                                       const std::function<absl::Status(size_t)>& report) {
   torch::NoGradGuard no_grad;
   const std::vector<uint32_t> indices = Indices(range);
@@ -73,7 +74,7 @@ absl::StatusOr<std::vector<int32_t>> CleanPredictions(const Shard& range, const 
 absl::Status Cancelled() { return absl::CancelledError("stopped by its caller"); }
 
 // Runs every restart of `method` over what is not broken yet, in batches.
-absl::Status Search(const AttackJob& job, const std::string& job_digest, const AttackMethod& method,
+absl::Status Search(const v1::AttackJob& job, const std::string& job_digest, const AttackMethod& method,
                     const Dataset& data, Classifier& classifier, std::vector<Standing*> active, size_t examples,
                     const EvaluationCallback& progress) {
   const RandomStream stream(job.seed(), job_digest, "attack");
@@ -111,8 +112,8 @@ absl::Status Search(const AttackJob& job, const std::string& job_digest, const A
 }
 
 // Asks the model once more about every witness as it is stored, and writes down those that hold.
-void TakeVerdicts(const AttackJob& job, const Dataset& data, Classifier& classifier, std::vector<Standing>& standings,
-                  AttackOutcome& outcome) {
+void TakeVerdicts(const v1::AttackJob& job, const Dataset& data, Classifier& classifier,
+                  std::vector<Standing>& standings, AttackOutcome& outcome) {
   torch::NoGradGuard no_grad;
   const size_t elements = size_t{data.channels} * data.height * data.width;
   const size_t rows = RowsPerBatch(data, classifier.device());
@@ -135,9 +136,9 @@ void TakeVerdicts(const AttackJob& job, const Dataset& data, Classifier& classif
     for (size_t k = 0; k < batch.size(); ++k) {
       Standing& standing = standings[batch[k]];
       ++standing.forward_passes;
-      ExampleRecord& record = outcome.records[batch[k]];
+      v1::ExampleRecord& record = outcome.records[batch[k]];
       if (predictions[k] < 0 || predictions[k] == record.label()) continue;
-      record.set_verdict(VERDICT_BROKEN);
+      record.set_verdict(v1::VERDICT_BROKEN);
       record.set_adversarial_prediction(predictions[k]);
       record.set_distance(Distance(job.attack().norm(),
                                    absl::MakeConstSpan(clean.data_ptr<float>() + k * elements, elements),
@@ -148,7 +149,7 @@ void TakeVerdicts(const AttackJob& job, const Dataset& data, Classifier& classif
   }
 }
 
-absl::StatusOr<AttackOutcome> Run(const AttackJob& job, const std::string& job_digest, const Shard& range,
+absl::StatusOr<AttackOutcome> Run(const v1::AttackJob& job, const std::string& job_digest, const v1::Shard& range,
                                   const Dataset& data, Classifier& classifier, const EvaluationCallback& progress) {
   ABSL_RETURN_IF_ERROR(CheckRange(range, data));
   ABSL_ASSIGN_OR_RETURN(const std::unique_ptr<AttackMethod> method, MakeAttackMethod(job.attack()));
@@ -161,17 +162,17 @@ absl::StatusOr<AttackOutcome> Run(const AttackJob& job, const std::string& job_d
   for (size_t i = 0; i < clean.size(); ++i) {
     standings[i].example = static_cast<uint32_t>(range.begin() + i);
     standings[i].forward_passes = 1;
-    ExampleRecord& record = outcome.records.emplace_back();
+    v1::ExampleRecord& record = outcome.records.emplace_back();
     record.set_index(standings[i].example);
     record.set_label(data.labels[standings[i].example]);
     record.set_clean_prediction(clean[i]);
     record.set_witness_row(-1);
     if (clean[i] == record.label()) {
-      record.set_verdict(VERDICT_UNDECIDED);
+      record.set_verdict(v1::VERDICT_UNDECIDED);
       record.set_adversarial_prediction(-1);
       active.push_back(&standings[i]);
     } else {  // broken as it is
-      record.set_verdict(VERDICT_BROKEN);
+      record.set_verdict(v1::VERDICT_BROKEN);
       record.set_adversarial_prediction(clean[i]);
     }
   }
@@ -187,17 +188,18 @@ absl::StatusOr<AttackOutcome> Run(const AttackJob& job, const std::string& job_d
 
 }  // namespace
 
-absl::StatusOr<AttackOutcome> RunAttack(const AttackJob& job, const std::string& job_digest, const Shard& range,
+absl::StatusOr<AttackOutcome> RunAttack(const v1::AttackJob& job, const std::string& job_digest, const v1::Shard& range,
                                         const Dataset& data, Classifier& classifier,
                                         const EvaluationCallback& progress) {
   return WithoutExceptions("the attack cannot be run on this model and data",
                            [&] { return Run(job, job_digest, range, data, classifier, progress); });
 }
 
-absl::StatusOr<std::vector<ExampleRecord>> RunEvaluation(const Shard& range, const Dataset& data,
-                                                         Classifier& classifier, const EvaluationCallback& progress) {
+absl::StatusOr<std::vector<v1::ExampleRecord>> RunEvaluation(const v1::Shard& range, const Dataset& data,
+                                                             Classifier& classifier,
+                                                             const EvaluationCallback& progress) {
   return WithoutExceptions(
-      "the model cannot be evaluated on this data", [&]() -> absl::StatusOr<std::vector<ExampleRecord>> {
+      "the model cannot be evaluated on this data", [&]() -> absl::StatusOr<std::vector<v1::ExampleRecord>> {
         ABSL_RETURN_IF_ERROR(CheckRange(range, data));
         const size_t examples = range.end() - range.begin();
         ABSL_ASSIGN_OR_RETURN(
@@ -207,7 +209,7 @@ absl::StatusOr<std::vector<ExampleRecord>> RunEvaluation(const Shard& range, con
                          ? absl::OkStatus()
                          : Cancelled();
             }));
-        std::vector<ExampleRecord> records(examples);
+        std::vector<v1::ExampleRecord> records(examples);
         for (size_t i = 0; i < examples; ++i) {
           records[i].set_index(range.begin() + i);
           records[i].set_label(data.labels[range.begin() + i]);

@@ -27,17 +27,18 @@ struct Witnesses {
 };
 
 struct AttackOutcome {
-  std::vector<ExampleRecord> records;  // one an example, ascending
-  Witnesses witnesses;                 // row r belongs to the record with witness_row == r
+  std::vector<v1::ExampleRecord> records;  // one an example, ascending
+  Witnesses witnesses;                     // row r belongs to the record with witness_row == r
 };
 
 // `range` is in examples of `data`. Errors: INVALID_ARGUMENT (a model that does not fit the data, non-finite logits on
 // clean examples: names the first), CANCELLED.
-absl::StatusOr<AttackOutcome> RunAttack(const AttackJob& job, const std::string& job_digest, const Shard& range,
+absl::StatusOr<AttackOutcome> RunAttack(const v1::AttackJob& job, const std::string& job_digest, const v1::Shard& range,
                                         const Dataset& data, Classifier& classifier,
                                         const EvaluationCallback& progress);
 
-absl::StatusOr<std::vector<ExampleRecord>> RunEvaluation(const Shard& range, const Dataset& data,
-                                                         Classifier& classifier, const EvaluationCallback& progress);
+absl::StatusOr<std::vector<v1::ExampleRecord>> RunEvaluation(const v1::Shard& range, const Dataset& data,
+                                                             Classifier& classifier,
+                                                             const EvaluationCallback& progress);
 
 }  // namespace tightrope

@@ -28,19 +28,19 @@ using ::testing::HasSubstr;
 
 const EvaluationCallback kGoOn = [](const EvaluationProgress&) { return true; };
 
-Shard Range(uint64_t begin, uint64_t end) {
-  Shard range;
+v1::Shard Range(uint64_t begin, uint64_t end) {
+  v1::Shard range;
   range.set_begin(begin);
   range.set_end(end);
   return range;
 }
 
-AttackJob PgdJob(Norm norm, double epsilon, uint32_t steps = 10, uint32_t restarts = 1, double step_size = 0) {
-  AttackJob job;
+v1::AttackJob PgdJob(v1::Norm norm, double epsilon, uint32_t steps = 10, uint32_t restarts = 1, double step_size = 0) {
+  v1::AttackJob job;
   job.set_seed(1);
   job.mutable_attack()->set_norm(norm);
   job.mutable_attack()->set_epsilon(epsilon);
-  PgdAttack& pgd = *job.mutable_attack()->mutable_pgd();
+  v1::PgdAttack& pgd = *job.mutable_attack()->mutable_pgd();
   pgd.set_steps(steps);
   pgd.set_restarts(restarts);
   pgd.set_step_size(step_size);
@@ -48,8 +48,8 @@ AttackJob PgdJob(Norm norm, double epsilon, uint32_t steps = 10, uint32_t restar
   return job;
 }
 
-AttackJob FgsmJob(Norm norm, double epsilon) {
-  AttackJob job;
+v1::AttackJob FgsmJob(v1::Norm norm, double epsilon) {
+  v1::AttackJob job;
   job.mutable_attack()->set_norm(norm);
   job.mutable_attack()->set_epsilon(epsilon);
   job.mutable_attack()->mutable_fgsm();
@@ -119,21 +119,21 @@ class RunAttackTest : public ::testing::Test {
   }
 };
 
-int Count(const AttackOutcome& outcome, Verdict verdict) {
+int Count(const AttackOutcome& outcome, v1::Verdict verdict) {
   int count = 0;
-  for (const ExampleRecord& record : outcome.records) count += record.verdict() == verdict;
+  for (const v1::ExampleRecord& record : outcome.records) count += record.verdict() == verdict;
   return count;
 }
 
 // Every claim of a record that can be checked from the stored witness alone.
-void ExpectWitnessesHold(const AttackOutcome& outcome, const AttackJob& job, const Dataset& data,
+void ExpectWitnessesHold(const AttackOutcome& outcome, const v1::AttackJob& job, const Dataset& data,
                          Classifier& classifier) {
   const int64_t elements = int64_t{data.channels} * data.height * data.width;
   int64_t rows = 0;
-  for (const ExampleRecord& record : outcome.records) {
+  for (const v1::ExampleRecord& record : outcome.records) {
     if (record.witness_row() < 0) continue;
     ASSERT_EQ(record.witness_row(), rows++);
-    EXPECT_EQ(record.verdict(), VERDICT_BROKEN);
+    EXPECT_EQ(record.verdict(), v1::VERDICT_BROKEN);
     EXPECT_EQ(record.clean_prediction(), record.label());
     const absl::Span<const float> witness(outcome.witnesses.values.data() + record.witness_row() * elements, elements);
     const torch::Tensor clean = MakeBatch(data, {static_cast<uint32_t>(record.index())}, torch::kCPU).inputs;
@@ -152,7 +152,7 @@ void ExpectWitnessesHold(const AttackOutcome& outcome, const AttackJob& job, con
 
 std::string Bytes(const AttackOutcome& outcome) {
   std::string bytes;
-  for (const ExampleRecord& record : outcome.records) bytes += record.SerializeAsString();
+  for (const v1::ExampleRecord& record : outcome.records) bytes += record.SerializeAsString();
   bytes.append(reinterpret_cast<const char*>(outcome.witnesses.values.data()), 4 * outcome.witnesses.values.size());
   return bytes;
 }
@@ -160,23 +160,23 @@ std::string Bytes(const AttackOutcome& outcome) {
 // The score moves by at most ε‖w‖₁ (linf) or ε‖w‖₂ (l2), and both attacks reach it: an example is broken exactly when
 // its score is nearer to zero than that. Pixels are far enough from 0 and 1 not to be clipped.
 TEST_F(RunAttackTest, OnALinearModelExactlyTheExamplesNearerThanTheDualNormAreBroken) {
-  for (const Norm norm : {NORM_LINF, NORM_L2}) {
-    const double dual = (norm == NORM_LINF ? weight_.abs().sum() : weight_.norm()).item<double>();
+  for (const v1::Norm norm : {v1::NORM_LINF, v1::NORM_L2}) {
+    const double dual = (norm == v1::NORM_LINF ? weight_.abs().sum() : weight_.norm()).item<double>();
     std::vector<double> distances;
     for (uint64_t i = 0; i < kExamples; ++i) distances.push_back(std::abs(Score(i)) / dual);
     std::vector<double> sorted = distances;
     std::sort(sorted.begin(), sorted.end());
     const double epsilon = (sorted[kExamples / 2 - 1] + sorted[kExamples / 2]) / 2;  // breaks half of them
     // Long steps: what a random start has across the gradient is shrunk away by the projections.
-    for (const AttackJob& job : {FgsmJob(norm, epsilon), PgdJob(norm, epsilon, 20, 1, 2 * epsilon)}) {
+    for (const v1::AttackJob& job : {FgsmJob(norm, epsilon), PgdJob(norm, epsilon, 20, 1, 2 * epsilon)}) {
       const auto outcome = RunAttack(job, "job", Range(0, kExamples), data_, linear_, kGoOn);
       ASSERT_OK(outcome);
-      for (const ExampleRecord& record : outcome->records) {
+      for (const v1::ExampleRecord& record : outcome->records) {
         ASSERT_EQ(record.clean_prediction(), record.label());
-        EXPECT_EQ(record.verdict(), distances[record.index()] < epsilon ? VERDICT_BROKEN : VERDICT_UNDECIDED)
+        EXPECT_EQ(record.verdict(), distances[record.index()] < epsilon ? v1::VERDICT_BROKEN : v1::VERDICT_UNDECIDED)
             << job.DebugString() << record.DebugString() << distances[record.index()];
       }
-      EXPECT_EQ(Count(*outcome, VERDICT_BROKEN), kExamples / 2);
+      EXPECT_EQ(Count(*outcome, v1::VERDICT_BROKEN), kExamples / 2);
       ExpectWitnessesHold(*outcome, job, data_, linear_);
     }
   }
@@ -184,26 +184,27 @@ TEST_F(RunAttackTest, OnALinearModelExactlyTheExamplesNearerThanTheDualNormAreBr
 
 TEST_F(RunAttackTest, WithRadiusZeroRobustAccuracyIsCleanAccuracy) {
   LinearClassifier biased(weight_, 6.5);  // gets some of them wrong
-  for (const AttackJob& job : {PgdJob(NORM_LINF, 0), PgdJob(NORM_L2, 0), FgsmJob(NORM_LINF, 0), FgsmJob(NORM_L2, 0)}) {
+  for (const v1::AttackJob& job :
+       {PgdJob(v1::NORM_LINF, 0), PgdJob(v1::NORM_L2, 0), FgsmJob(v1::NORM_LINF, 0), FgsmJob(v1::NORM_L2, 0)}) {
     const auto outcome = RunAttack(job, "job", Range(0, kExamples), data_, biased, kGoOn);
     ASSERT_OK(outcome);
     int wrong = 0;
-    for (const ExampleRecord& record : outcome->records) wrong += record.clean_prediction() != record.label();
+    for (const v1::ExampleRecord& record : outcome->records) wrong += record.clean_prediction() != record.label();
     EXPECT_GT(wrong, 0);
     EXPECT_LT(wrong, static_cast<int>(kExamples));
-    EXPECT_EQ(Count(*outcome, VERDICT_BROKEN), wrong);
+    EXPECT_EQ(Count(*outcome, v1::VERDICT_BROKEN), wrong);
     EXPECT_EQ(outcome->witnesses.rows, 0);
   }
 }
 
 TEST_F(RunAttackTest, AMisclassifiedExampleIsItsOwnWitnessAndIsNotAttacked) {
   LinearClassifier always_one(torch::zeros({kSide * kSide}), 1.0);
-  const auto outcome = RunAttack(PgdJob(NORM_LINF, 0.1), "job", Range(0, 2), data_, always_one, kGoOn);
+  const auto outcome = RunAttack(PgdJob(v1::NORM_LINF, 0.1), "job", Range(0, 2), data_, always_one, kGoOn);
   ASSERT_OK(outcome);
-  const ExampleRecord& wrong = outcome->records[0];
+  const v1::ExampleRecord& wrong = outcome->records[0];
   EXPECT_EQ(wrong.label(), 0);
   EXPECT_EQ(wrong.clean_prediction(), 1);
-  EXPECT_EQ(wrong.verdict(), VERDICT_BROKEN);
+  EXPECT_EQ(wrong.verdict(), v1::VERDICT_BROKEN);
   EXPECT_EQ(wrong.adversarial_prediction(), 1);
   EXPECT_EQ(wrong.distance(), 0);
   EXPECT_EQ(wrong.witness_row(), -1);
@@ -213,35 +214,35 @@ TEST_F(RunAttackTest, AMisclassifiedExampleIsItsOwnWitnessAndIsNotAttacked) {
 
 TEST_F(RunAttackTest, PassesAreCountedPerExample) {
   LinearClassifier always_right(torch::zeros({kSide * kSide}), 1.0);
-  const auto outcome = RunAttack(PgdJob(NORM_LINF, 0.1, 7, 3), "job", Range(1, 2), data_, always_right, kGoOn);
+  const auto outcome = RunAttack(PgdJob(v1::NORM_LINF, 0.1, 7, 3), "job", Range(1, 2), data_, always_right, kGoOn);
   ASSERT_OK(outcome);
-  const ExampleRecord& record = outcome->records[0];
+  const v1::ExampleRecord& record = outcome->records[0];
   EXPECT_EQ(record.index(), 1u);
-  EXPECT_EQ(record.verdict(), VERDICT_UNDECIDED);
+  EXPECT_EQ(record.verdict(), v1::VERDICT_UNDECIDED);
   EXPECT_EQ(record.adversarial_prediction(), -1);
   EXPECT_EQ(record.forward_passes(), 1u + 3 * (7 + 1));
   EXPECT_EQ(record.backward_passes(), 3u * 7);
 }
 
 TEST_F(RunAttackTest, ABrokenExampleLeavesTheBatchAtOnce) {
-  const auto outcome = RunAttack(PgdJob(NORM_LINF, 0.08, 20), "job", Range(0, kExamples), data_, linear_, kGoOn);
+  const auto outcome = RunAttack(PgdJob(v1::NORM_LINF, 0.08, 20), "job", Range(0, kExamples), data_, linear_, kGoOn);
   ASSERT_OK(outcome);
-  EXPECT_GT(Count(*outcome, VERDICT_BROKEN), 0);
+  EXPECT_GT(Count(*outcome, v1::VERDICT_BROKEN), 0);
   const std::vector<int64_t>& sizes = linear_.batch_sizes;
   int64_t looked = 0;
   for (const int64_t size : sizes) looked += size;
   int64_t counted = 0;
-  for (const ExampleRecord& record : outcome->records) {
+  for (const v1::ExampleRecord& record : outcome->records) {
     counted += static_cast<int64_t>(record.forward_passes());
     // Clean, one a step and one after the last, and the verdict; the gradient at a point that breaks is not taken.
-    const bool broken = record.verdict() == VERDICT_BROKEN;
+    const bool broken = record.verdict() == v1::VERDICT_BROKEN;
     EXPECT_EQ(record.forward_passes(), record.backward_passes() + (broken ? 3 : 2)) << record.DebugString();
   }
   EXPECT_EQ(looked, counted);
 }
 
 TEST_F(RunAttackTest, ARepetitionIsBitIdentical) {
-  const AttackJob job = PgdJob(NORM_L2, 0.9, 5, 2);
+  const v1::AttackJob job = PgdJob(v1::NORM_L2, 0.9, 5, 2);
   const auto first = RunAttack(job, "job", Range(0, kExamples), data_, linear_, kGoOn);
   const auto second = RunAttack(job, "job", Range(0, kExamples), data_, linear_, kGoOn);
   ASSERT_OK(first);
@@ -251,15 +252,15 @@ TEST_F(RunAttackTest, ARepetitionIsBitIdentical) {
 }
 
 TEST_F(RunAttackTest, DrawsDoNotDependOnShardBoundaries) {
-  for (const Norm norm : {NORM_LINF, NORM_L2}) {
-    const AttackJob job = PgdJob(norm, norm == NORM_L2 ? 0.6 : 0.08, 5, 2);
+  for (const v1::Norm norm : {v1::NORM_LINF, v1::NORM_L2}) {
+    const v1::AttackJob job = PgdJob(norm, norm == v1::NORM_L2 ? 0.6 : 0.08, 5, 2);
     const auto whole = RunAttack(job, "job", Range(0, kExamples), data_, linear_, kGoOn);
     ASSERT_OK(whole);
     AttackOutcome joined;
-    for (const Shard& range : {Range(0, 13), Range(13, 14), Range(14, kExamples)}) {
+    for (const v1::Shard& range : {Range(0, 13), Range(13, 14), Range(14, kExamples)}) {
       const auto part = RunAttack(job, "job", range, data_, linear_, kGoOn);
       ASSERT_OK(part);
-      for (ExampleRecord record : part->records) {
+      for (v1::ExampleRecord record : part->records) {
         if (record.witness_row() >= 0)
           record.set_witness_row(record.witness_row() + static_cast<int>(joined.witnesses.rows));
         joined.records.push_back(record);
@@ -274,8 +275,8 @@ TEST_F(RunAttackTest, DrawsDoNotDependOnShardBoundaries) {
 }
 
 TEST_F(RunAttackTest, AnotherSeedOrJobDrawsOtherPoints) {
-  const AttackJob job = PgdJob(NORM_LINF, 0.3, 3);
-  AttackJob other_seed = job;
+  const v1::AttackJob job = PgdJob(v1::NORM_LINF, 0.3, 3);
+  v1::AttackJob other_seed = job;
   other_seed.set_seed(2);
   const auto first = RunAttack(job, "job", Range(0, kExamples), data_, linear_, kGoOn);
   const auto by_seed = RunAttack(other_seed, "job", Range(0, kExamples), data_, linear_, kGoOn);
@@ -286,17 +287,18 @@ TEST_F(RunAttackTest, AnotherSeedOrJobDrawsOtherPoints) {
 }
 
 TEST_F(RunAttackTest, MoreRadiusStepsOrRestartsNeverHelpTheModel) {
-  const auto unbroken = [&](const AttackJob& job) {
+  const auto unbroken = [&](const v1::AttackJob& job) {
     const auto outcome = RunAttack(job, "job", Range(0, kExamples), data_, linear_, kGoOn);
     EXPECT_THAT(outcome, IsOk());
     ExpectWitnessesHold(*outcome, job, data_, linear_);
-    return Count(*outcome, VERDICT_UNDECIDED);
+    return Count(*outcome, v1::VERDICT_UNDECIDED);
   };
   std::vector<int> by_radius, by_steps, by_restarts;
-  for (const double epsilon : {0.0, 0.05, 0.09, 0.1, 0.11}) by_radius.push_back(unbroken(PgdJob(NORM_LINF, epsilon)));
-  for (const uint32_t steps : {1, 2, 4, 8}) by_steps.push_back(unbroken(PgdJob(NORM_L2, 1, steps, 1, 0.2)));
+  for (const double epsilon : {0.0, 0.05, 0.09, 0.1, 0.11})
+    by_radius.push_back(unbroken(PgdJob(v1::NORM_LINF, epsilon)));
+  for (const uint32_t steps : {1, 2, 4, 8}) by_steps.push_back(unbroken(PgdJob(v1::NORM_L2, 1, steps, 1, 0.2)));
   for (const uint32_t restarts : {1, 2, 4, 8}) {
-    by_restarts.push_back(unbroken(PgdJob(NORM_LINF, 0.15, 1, restarts, 0.11)));
+    by_restarts.push_back(unbroken(PgdJob(v1::NORM_LINF, 0.15, 1, restarts, 0.11)));
   }
   for (const std::vector<int>& counts : {by_radius, by_steps, by_restarts}) {
     EXPECT_TRUE(std::is_sorted(counts.rbegin(), counts.rend())) << ::testing::PrintToString(counts);
@@ -317,7 +319,7 @@ TEST_F(RunAttackTest, NonFiniteLogitsOnACleanExampleAreAnErrorThatNamesIt) {
           return rows;
         },
         bad);
-    EXPECT_THAT(RunAttack(PgdJob(NORM_LINF, 0.1), "job", Range(20, 50), data_, spoiled, kGoOn),
+    EXPECT_THAT(RunAttack(PgdJob(v1::NORM_LINF, 0.1), "job", Range(20, 50), data_, spoiled, kGoOn),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("first such example: 37")));
     seen = 0;
     EXPECT_THAT(RunEvaluation(Range(20, 50), data_, spoiled, kGoOn).status(),
@@ -335,11 +337,11 @@ TEST_F(RunAttackTest, LogitsThatAreNotFiniteUnderAttackAreNeitherASuccessNorRobu
         return distance > 0;
       },
       std::numeric_limits<float>::quiet_NaN());
-  for (const AttackJob& job :
-       {PgdJob(NORM_LINF, 0.5), PgdJob(NORM_L2, 4), FgsmJob(NORM_LINF, 0.5), FgsmJob(NORM_L2, 4)}) {
+  for (const v1::AttackJob& job :
+       {PgdJob(v1::NORM_LINF, 0.5), PgdJob(v1::NORM_L2, 4), FgsmJob(v1::NORM_LINF, 0.5), FgsmJob(v1::NORM_L2, 4)}) {
     const auto outcome = RunAttack(job, "job", Range(0, 4), data_, spoiled, kGoOn);
     ASSERT_OK(outcome);
-    EXPECT_EQ(Count(*outcome, VERDICT_UNDECIDED), 4);
+    EXPECT_EQ(Count(*outcome, v1::VERDICT_UNDECIDED), 4);
     EXPECT_EQ(outcome->witnesses.rows, 0);
   }
 }
@@ -347,8 +349,9 @@ TEST_F(RunAttackTest, LogitsThatAreNotFiniteUnderAttackAreNeitherASuccessNorRobu
 TEST_F(RunAttackTest, ACallerThatSaysStopGetsCancelled) {
   int calls = 0;
   const EvaluationCallback stop = [&](const EvaluationProgress&) { return ++calls < 3; };
-  EXPECT_EQ(RunAttack(PgdJob(NORM_LINF, 0.01, 50), "job", Range(0, kExamples), data_, linear_, stop).status().code(),
-            absl::StatusCode::kCancelled);
+  EXPECT_EQ(
+      RunAttack(PgdJob(v1::NORM_LINF, 0.01, 50), "job", Range(0, kExamples), data_, linear_, stop).status().code(),
+      absl::StatusCode::kCancelled);
   EXPECT_EQ(calls, 3);
   EXPECT_EQ(
       RunEvaluation(Range(0, 10), data_, linear_, [](const EvaluationProgress&) { return false; }).status().code(),
@@ -365,7 +368,7 @@ TEST_F(RunAttackTest, ProgressGrowsToOne) {
     done = progress.examples_done;
     return true;
   };
-  ASSERT_OK(RunAttack(PgdJob(NORM_LINF, 0.05, 4, 3), "job", Range(0, kExamples), data_, linear_, watch));
+  ASSERT_OK(RunAttack(PgdJob(v1::NORM_LINF, 0.05, 4, 3), "job", Range(0, kExamples), data_, linear_, watch));
   EXPECT_EQ(last, 1);
   EXPECT_EQ(done, kExamples);
 }
@@ -375,31 +378,31 @@ TEST_F(RunAttackTest, EvaluationPredictsEveryExample) {
   ASSERT_OK(records.status());
   ASSERT_EQ(records->size(), 4u);
   for (size_t i = 0; i < 4; ++i) {
-    const ExampleRecord& record = (*records)[i];
+    const v1::ExampleRecord& record = (*records)[i];
     EXPECT_EQ(record.index(), 5 + i);
     EXPECT_EQ(record.label(), data_.labels[5 + i]);
     EXPECT_EQ(record.clean_prediction(), Score(5 + i) > 0 ? 1 : 0);
-    EXPECT_EQ(record.verdict(), VERDICT_UNSPECIFIED);
+    EXPECT_EQ(record.verdict(), v1::VERDICT_UNSPECIFIED);
     EXPECT_EQ(record.forward_passes(), 1u);
   }
 }
 
 TEST_F(RunAttackTest, AnEmptyRangeGivesNothing) {
-  const auto outcome = RunAttack(PgdJob(NORM_LINF, 0.1), "job", Range(3, 3), data_, linear_, kGoOn);
+  const auto outcome = RunAttack(PgdJob(v1::NORM_LINF, 0.1), "job", Range(3, 3), data_, linear_, kGoOn);
   ASSERT_OK(outcome);
   EXPECT_TRUE(outcome->records.empty());
 }
 
 TEST_F(RunAttackTest, WhatCannotBeRunIsRefused) {
-  const auto refused = [&](const AttackJob& job, const Shard& range, Classifier& classifier) {
+  const auto refused = [&](const v1::AttackJob& job, const v1::Shard& range, Classifier& classifier) {
     return RunAttack(job, "job", range, data_, classifier, kGoOn).status();
   };
   const auto invalid = [](const char* text) { return StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(text)); };
-  const AttackJob good = PgdJob(NORM_LINF, 0.1);
+  const v1::AttackJob good = PgdJob(v1::NORM_LINF, 0.1);
   EXPECT_THAT(refused(good, Range(0, kExamples + 1), linear_), invalid("[0, 61)"));
   EXPECT_THAT(refused(good, Range(3, 2), linear_), invalid("[3, 2)"));
-  AttackJob job = good;
-  job.mutable_attack()->set_norm(NORM_UNSPECIFIED);
+  v1::AttackJob job = good;
+  job.mutable_attack()->set_norm(v1::NORM_UNSPECIFIED);
   EXPECT_THAT(refused(job, Range(0, 2), linear_), invalid("norm linf or l2"));
   job = good;
   job.mutable_attack()->clear_method();
@@ -415,7 +418,7 @@ TEST_F(RunAttackTest, WhatCannotBeRunIsRefused) {
 TEST(CudaTest, PgdOnAGpuBreaksWhatItBreaksOnTheCpu) {
   if (!torch::cuda::is_available()) GTEST_SKIP() << "no GPU that LibTorch can use";
   const Dataset data = MakeToyDataset(60, 8, 2, 0.5);
-  Architecture architecture;
+  v1::Architecture architecture;
   architecture.mutable_mlp()->add_hidden(16);
   int unbroken[2] = {};
   for (const bool cuda : {false, true}) {
@@ -423,11 +426,11 @@ TEST(CudaTest, PgdOnAGpuBreaksWhatItBreaksOnTheCpu) {
     ASSERT_OK(network);
     InitialiseWeights(**network, RandomStream(3, "job", "weights"));
     const auto classifier = MakeClassifier(*network, cuda ? torch::Device("cuda:0") : torch::Device("cpu"));
-    for (const Norm norm : {NORM_LINF, NORM_L2}) {
-      const AttackJob job = PgdJob(norm, norm == NORM_L2 ? 0.3 : 0.03);
+    for (const v1::Norm norm : {v1::NORM_LINF, v1::NORM_L2}) {
+      const v1::AttackJob job = PgdJob(norm, norm == v1::NORM_L2 ? 0.3 : 0.03);
       const auto outcome = RunAttack(job, "job", Range(0, 60), data, *classifier, kGoOn);
       ASSERT_OK(outcome);
-      unbroken[cuda] += Count(*outcome, VERDICT_UNDECIDED);
+      unbroken[cuda] += Count(*outcome, v1::VERDICT_UNDECIDED);
     }
   }
   EXPECT_NEAR(unbroken[0], unbroken[1], 1);

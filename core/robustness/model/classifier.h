@@ -13,8 +13,6 @@
 
 namespace tightrope {
 
-using namespace v1;
-
 // A classifier in evaluation mode whose parameters need no gradient. Not thread-safe; one an executor.
 class Classifier {
  public:
@@ -29,12 +27,13 @@ class Classifier {
 
 // Loads a trained model of one of our architectures. Errors: INVALID_ARGUMENT (tensors missing, unknown or of another
 // shape).
-absl::StatusOr<std::unique_ptr<Classifier>> LoadTrained(const Architecture& architecture, const DatasetRef& data,
-                                                        const SafeTensors& weights, torch::Device device);
+absl::StatusOr<std::unique_ptr<Classifier>> LoadTrained(const v1::Architecture& architecture,
+                                                        const v1::DatasetRef& data, const SafeTensors& weights,
+                                                        torch::Device device);
 
 // Loads a TorchScript file and tries it on one zero input of the data set's shape. Errors: INVALID_ARGUMENT (not
 // TorchScript, does not take N×C×H×W, does not give N×classes finite-typed logits), with what was seen.
-absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& path, const DatasetRef& data,
+absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& path, const v1::DatasetRef& data,
                                                             torch::Device device);
 
 }  // namespace tightrope

@@ -21,13 +21,13 @@ using torch::nn::MaxPool2d;
 using torch::nn::ReLU;
 using torch::nn::Sequential;
 
-absl::Status TooSmall(const DatasetRef& data, const char* architecture, int at_least) {
+absl::Status TooSmall(const v1::DatasetRef& data, const char* architecture, int at_least) {
   return absl::InvalidArgumentError(absl::StrCat(architecture, " needs images of at least ", at_least, "×", at_least,
                                                  " pixels, and ", data.name(), " has ", data.height(), "×",
                                                  data.width()));
 }
 
-Sequential MakeMlp(const Mlp& mlp, const DatasetRef& data) {
+Sequential MakeMlp(const v1::Mlp& mlp, const v1::DatasetRef& data) {
   Sequential layers{Flatten()};
   int64_t width = int64_t{data.channels()} * data.height() * data.width();
   for (const uint32_t hidden : mlp.hidden()) {
@@ -39,7 +39,7 @@ Sequential MakeMlp(const Mlp& mlp, const DatasetRef& data) {
   return layers;
 }
 
-absl::StatusOr<Sequential> MakeSmallCnn(const DatasetRef& data) {
+absl::StatusOr<Sequential> MakeSmallCnn(const v1::DatasetRef& data) {
   if (data.height() < 4 || data.width() < 4) return TooSmall(data, "small_cnn", 4);
   const int64_t height = data.height() / 2 / 2;  // a 4×4 kernel with stride 2 and padding 1 halves
   const int64_t width = data.width() / 2 / 2;
@@ -48,7 +48,7 @@ absl::StatusOr<Sequential> MakeSmallCnn(const DatasetRef& data) {
                     Linear(32 * height * width, 100), ReLU(), Linear(100, data.classes()));
 }
 
-absl::StatusOr<Sequential> MakeMadryCnn(const DatasetRef& data) {
+absl::StatusOr<Sequential> MakeMadryCnn(const v1::DatasetRef& data) {
   if (data.height() < 4 || data.width() < 4) return TooSmall(data, "madry_cnn", 4);
   const int64_t height = data.height() / 2 / 2;
   const int64_t width = data.width() / 2 / 2;
@@ -80,7 +80,7 @@ class NetworkClassifier : public Classifier {
 
 }  // namespace
 
-absl::StatusOr<Sequential> MakeNetwork(const Architecture& architecture, const DatasetRef& data) {
+absl::StatusOr<Sequential> MakeNetwork(const v1::Architecture& architecture, const v1::DatasetRef& data) {
   if (data.channels() == 0 || data.height() == 0 || data.width() == 0 || data.classes() == 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "a network needs the data set's shape and number of classes; all must be above 0: ", data.channels(), "×",
@@ -88,14 +88,14 @@ absl::StatusOr<Sequential> MakeNetwork(const Architecture& architecture, const D
   }
   return WithoutExceptions("cannot make the network", [&]() -> absl::StatusOr<Sequential> {
     switch (architecture.architecture_case()) {
-      case Architecture::kMlp:
+      case v1::Architecture::kMlp:
         return MakeMlp(architecture.mlp(), data);
-      case Architecture::kSmallCnn:
+      case v1::Architecture::kSmallCnn:
         return MakeSmallCnn(data);
-      case Architecture::kMadryCnn:
+      case v1::Architecture::kMadryCnn:
         return MakeMadryCnn(data);
-      case Architecture::kTorchscript:
-      case Architecture::ARCHITECTURE_NOT_SET:
+      case v1::Architecture::kTorchscript:
+      case v1::Architecture::ARCHITECTURE_NOT_SET:
         break;
     }
     return absl::InvalidArgumentError("not an architecture that can be trained here; give mlp, small_cnn or madry_cnn");
@@ -126,8 +126,9 @@ std::unique_ptr<Classifier> MakeClassifier(Sequential network, torch::Device dev
   return std::make_unique<NetworkClassifier>(std::move(network), device);
 }
 
-absl::StatusOr<std::unique_ptr<Classifier>> LoadTrained(const Architecture& architecture, const DatasetRef& data,
-                                                        const SafeTensors& weights, torch::Device device) {
+absl::StatusOr<std::unique_ptr<Classifier>> LoadTrained(const v1::Architecture& architecture,
+                                                        const v1::DatasetRef& data, const SafeTensors& weights,
+                                                        torch::Device device) {
   ABSL_ASSIGN_OR_RETURN(Sequential network, MakeNetwork(architecture, data));
   ABSL_RETURN_IF_ERROR(LoadWeights(weights, *network)) << "cannot load the trained weights";
   return WithoutExceptions("cannot load the trained weights", [&]() -> absl::StatusOr<std::unique_ptr<Classifier>> {

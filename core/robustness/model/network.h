@@ -26,7 +26,7 @@ namespace tightrope {
 
 // The network for inputs of the data set's shape, on the CPU, with weights that mean nothing yet.
 // Errors: INVALID_ARGUMENT (no architecture, images too small for it), RESOURCE_EXHAUSTED (more weights than memory).
-absl::StatusOr<torch::nn::Sequential> MakeNetwork(const Architecture& architecture, const DatasetRef& data);
+absl::StatusOr<torch::nn::Sequential> MakeNetwork(const v1::Architecture& architecture, const v1::DatasetRef& data);
 
 // Draws every Linear and Conv2d weight and bias from ±1/sqrt(fan in), PyTorch's default, but from `stream`: parameter k
 // in the order of named_parameters() is the draw at example k. Other layers keep LibTorch's constants.

@@ -17,8 +17,8 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-DatasetRef Reference(uint32_t channels, uint32_t side, uint32_t classes) {
-  DatasetRef data;
+v1::DatasetRef Reference(uint32_t channels, uint32_t side, uint32_t classes) {
+  v1::DatasetRef data;
   data.set_name("toy");
   data.set_channels(channels);
   data.set_height(side);
@@ -27,25 +27,25 @@ DatasetRef Reference(uint32_t channels, uint32_t side, uint32_t classes) {
   return data;
 }
 
-Architecture SmallCnnArchitecture() {
-  Architecture architecture;
+v1::Architecture SmallCnnArchitecture() {
+  v1::Architecture architecture;
   architecture.mutable_small_cnn();
   return architecture;
 }
 
-Architecture MadryCnnArchitecture() {
-  Architecture architecture;
+v1::Architecture MadryCnnArchitecture() {
+  v1::Architecture architecture;
   architecture.mutable_madry_cnn();
   return architecture;
 }
 
-Architecture MlpArchitecture(std::vector<uint32_t> hidden) {
-  Architecture architecture;
+v1::Architecture MlpArchitecture(std::vector<uint32_t> hidden) {
+  v1::Architecture architecture;
   architecture.mutable_mlp()->mutable_hidden()->Assign(hidden.begin(), hidden.end());
   return architecture;
 }
 
-torch::nn::Sequential Network(const Architecture& architecture, const DatasetRef& data, uint64_t seed = 1) {
+torch::nn::Sequential Network(const v1::Architecture& architecture, const v1::DatasetRef& data, uint64_t seed = 1) {
   torch::nn::Sequential network = MakeNetwork(architecture, data).value();
   InitialiseWeights(*network, RandomStream(seed, "job", "weights"));
   return network;
@@ -72,7 +72,7 @@ TEST(NetworkTest, TensorsAreNamedAsAPyTorchSequentialNamesThem) {
 }
 
 TEST(NetworkTest, EveryArchitectureTakesEveryShapeOfAtLeastFourPixels) {
-  for (const Architecture& architecture : {SmallCnnArchitecture(), MadryCnnArchitecture(), MlpArchitecture({8})}) {
+  for (const v1::Architecture& architecture : {SmallCnnArchitecture(), MadryCnnArchitecture(), MlpArchitecture({8})}) {
     for (const uint32_t side : {4u, 5u, 7u, 28u, 32u}) {
       const torch::Tensor logits =
           Network(architecture, Reference(3, side, 4))->forward(torch::zeros({2, 3, side, side}));
@@ -88,12 +88,12 @@ TEST(NetworkTest, ImagesThatAreTooSmallAreRefused) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("madry_cnn")));
   EXPECT_THAT(MakeNetwork(MlpArchitecture({4}), Reference(1, 0, 10)),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("above 0")));
-  EXPECT_THAT(MakeNetwork(Architecture(), Reference(1, 28, 10)),
+  EXPECT_THAT(MakeNetwork(v1::Architecture(), Reference(1, 28, 10)),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("small_cnn")));
 }
 
 TEST(NetworkTest, InitialWeightsAreADrawAndNotTheGlobalGenerators) {
-  const DatasetRef data = Reference(1, 28, 10);
+  const v1::DatasetRef data = Reference(1, 28, 10);
   torch::manual_seed(1);
   const std::string first = WriteSafeTensors(SaveWeights(*Network(MadryCnnArchitecture(), data)));
   torch::manual_seed(2);
@@ -116,9 +116,9 @@ TEST(NetworkTest, InitialWeightsAreUniformWithinOneOverTheRootOfTheFanIn) {
 }
 
 TEST(NetworkTest, SavedWeightsGiveTheSameLogits) {
-  const DatasetRef data = Reference(1, 8, 3);
+  const v1::DatasetRef data = Reference(1, 8, 3);
   const torch::Tensor inputs = torch::rand({5, 1, 8, 8});
-  for (const Architecture& architecture : {SmallCnnArchitecture(), MadryCnnArchitecture(), MlpArchitecture({9})}) {
+  for (const v1::Architecture& architecture : {SmallCnnArchitecture(), MadryCnnArchitecture(), MlpArchitecture({9})}) {
     torch::nn::Sequential network = Network(architecture, data);
     const auto parsed = ParseSafeTensors(WriteSafeTensors(SaveWeights(*network)));
     ASSERT_OK(parsed);
@@ -131,7 +131,7 @@ TEST(NetworkTest, SavedWeightsGiveTheSameLogits) {
 }
 
 TEST(NetworkTest, WeightsThatDoNotFitAreRefusedByName) {
-  const DatasetRef data = Reference(1, 8, 3);
+  const v1::DatasetRef data = Reference(1, 8, 3);
   const SafeTensors good = SaveWeights(*Network(MlpArchitecture({9}), data));
   const auto refusal = [&](const SafeTensors& weights) {
     return LoadTrained(MlpArchitecture({9}), data, weights, torch::kCPU).status();

@@ -21,7 +21,7 @@ class TorchScriptClassifier : public Classifier {
   torch::Device device() const override { return device_; }
 
   // One forward pass on zeros; says what is wrong with what comes out.
-  absl::Status Try(const DatasetRef& data, int64_t rows) {
+  absl::Status Try(const v1::DatasetRef& data, int64_t rows) {
     const UnoptimizedTorchScript as_written;
     torch::NoGradGuard no_grad;
     const torch::Tensor zeros = torch::zeros({rows, data.channels(), data.height(), data.width()},
@@ -49,7 +49,7 @@ class TorchScriptClassifier : public Classifier {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& path, const DatasetRef& data,
+absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& path, const v1::DatasetRef& data,
                                                             torch::Device device) {
   UseReproducibleArithmetic();
   std::unique_ptr<TorchScriptClassifier> classifier;

@@ -33,7 +33,7 @@ class TorchScriptTest : public ::testing::Test {
     return LoadTorchScript(path_, data_, torch::kCPU);
   }
 
-  DatasetRef data_;
+  v1::DatasetRef data_;
   const std::string path_ = ::testing::TempDir() + "torchscript_test_" +
                             ::testing::UnitTest::GetInstance()->current_test_info()->name() + ".pt";
 };

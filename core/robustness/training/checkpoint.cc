@@ -27,7 +27,7 @@ std::string Metadata(const SafeTensors& checkpoint, const char* key) {
 }  // namespace
 
 SafeTensors MakeCheckpoint(const std::string& job_digest, const torch::nn::Module& network, const WeightUpdate& update,
-                           const std::vector<EpochMetrics>& epochs) {
+                           const std::vector<v1::EpochMetrics>& epochs) {
   SafeTensors checkpoint;
   checkpoint.metadata = {{kFormatKey, kFormat}, {kJobKey, job_digest}};
   for (auto& [name, tensor] : SaveWeights(network).tensors) {
@@ -36,16 +36,16 @@ SafeTensors MakeCheckpoint(const std::string& job_digest, const torch::nn::Modul
   update.Save(checkpoint);
   torch::Tensor metrics = torch::empty({static_cast<int64_t>(epochs.size()), kColumns}, torch::kFloat64);
   double* row = metrics.data_ptr<double>();
-  for (const EpochMetrics& epoch : epochs) {
+  for (const v1::EpochMetrics& epoch : epochs) {
     for (const double value : {epoch.loss(), epoch.accuracy(), epoch.learning_rate(), epoch.epsilon()}) *row++ = value;
   }
   checkpoint.tensors[kEpochs] = ToSafeTensor(metrics);
   return checkpoint;
 }
 
-absl::StatusOr<std::vector<EpochMetrics>> RestoreCheckpoint(const SafeTensors& checkpoint,
-                                                            const std::string& job_digest, uint64_t steps_per_epoch,
-                                                            torch::nn::Module& network, WeightUpdate& update) {
+absl::StatusOr<std::vector<v1::EpochMetrics>> RestoreCheckpoint(const SafeTensors& checkpoint,
+                                                                const std::string& job_digest, uint64_t steps_per_epoch,
+                                                                torch::nn::Module& network, WeightUpdate& update) {
   if (Metadata(checkpoint, kFormatKey) != kFormat) {
     return absl::InvalidArgumentError(
         absl::StrCat("not a \"", kFormat, "\" but \"", Metadata(checkpoint, kFormatKey), "\""));
@@ -65,7 +65,7 @@ absl::StatusOr<std::vector<EpochMetrics>> RestoreCheckpoint(const SafeTensors& c
   }
   ABSL_ASSIGN_OR_RETURN(const torch::Tensor metrics,
                         FromSafeTensor(kEpochs, stored->second, torch::kFloat64, {stored->second.shape[0], kColumns}));
-  std::vector<EpochMetrics> epochs(metrics.size(0));
+  std::vector<v1::EpochMetrics> epochs(metrics.size(0));
   const double* row = metrics.data_ptr<double>();
   for (size_t i = 0; i < epochs.size(); ++i, row += kColumns) {
     epochs[i].set_epoch(static_cast<uint32_t>(i));

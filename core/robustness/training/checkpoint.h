@@ -14,16 +14,14 @@
 
 namespace tightrope {
 
-using namespace v1;
-
 // Keeps every bit.
 SafeTensors MakeCheckpoint(const std::string& job_digest, const torch::nn::Module& network, const WeightUpdate& update,
-                           const std::vector<EpochMetrics>& epochs);
+                           const std::vector<v1::EpochMetrics>& epochs);
 
 // Restores `network` and `update`, and returns the epochs done. INVALID_ARGUMENT: made by another job, damaged, or of
 // another network; network and update are then not to be used.
-absl::StatusOr<std::vector<EpochMetrics>> RestoreCheckpoint(const SafeTensors& checkpoint,
-                                                            const std::string& job_digest, uint64_t steps_per_epoch,
-                                                            torch::nn::Module& network, WeightUpdate& update);
+absl::StatusOr<std::vector<v1::EpochMetrics>> RestoreCheckpoint(const SafeTensors& checkpoint,
+                                                                const std::string& job_digest, uint64_t steps_per_epoch,
+                                                                torch::nn::Module& network, WeightUpdate& update);
 
 }  // namespace tightrope

@@ -53,7 +53,7 @@ TEST(CraftingTest, CraftingMovesNoStatisticAndLeavesNoGradient) {
   for (const torch::Tensor& buffer : network->buffers()) before.push_back(buffer.clone());
   const torch::Tensor inputs = torch::rand({6, 1, 6, 6});
   const torch::Tensor labels = torch::tensor({0, 1, 2, 0, 1, 2}, torch::kInt64);
-  const Ball ball(NORM_LINF, inputs, torch::full({6}, 0.1, torch::kFloat64));
+  const Ball ball(v1::NORM_LINF, inputs, torch::full({6}, 0.1, torch::kFloat64));
   const torch::Tensor points = CraftPgdExamples(network, ball, inputs.clone(), labels, 3, 0.05);
   EXPECT_NEAR((points - inputs).abs().max().item<float>(), 0.1, 1e-6);
   EXPECT_FALSE(points.requires_grad());
@@ -70,7 +70,7 @@ TEST(CraftingTest, CraftedExamplesHaveALargerLossInEitherNorm) {
   const auto loss = [&](const torch::Tensor& at) {
     return torch::nn::functional::cross_entropy(network->forward(at), labels).item<float>();
   };
-  for (const Norm norm : {NORM_LINF, NORM_L2}) {
+  for (const v1::Norm norm : {v1::NORM_LINF, v1::NORM_L2}) {
     const Ball ball(norm, inputs, torch::full({6}, 0.3, torch::kFloat64));
     EXPECT_GT(loss(CraftPgdExamples(network, ball, inputs.clone(), labels, 5, 0.1)), loss(inputs));
   }

@@ -26,12 +26,12 @@ namespace {
 
 constexpr uint64_t kStepsPerProgress = 20;
 
-absl::Status CheckTraining(const Training& training, const Dataset& data) {
+absl::Status CheckTraining(const v1::Training& training, const Dataset& data) {
   ABSL_RETURN_IF_ERROR(CheckArrays(data));
-  if (training.method_case() == Training::METHOD_NOT_SET) {
+  if (training.method_case() == v1::Training::METHOD_NOT_SET) {
     return absl::InvalidArgumentError("this worker does not know the training's method; update it");
   }
-  if (training.has_pgd() && training.pgd().norm() != NORM_LINF && training.pgd().norm() != NORM_L2) {
+  if (training.has_pgd() && training.pgd().norm() != v1::NORM_LINF && training.pgd().norm() != v1::NORM_L2) {
     return absl::InvalidArgumentError(absl::StrCat("pgd training needs norm linf or l2, not ", training.pgd().norm()));
   }
   if (training.epochs() == 0 || training.batch_size() == 0 || data.count == 0 || training.examples() > data.count) {
@@ -46,7 +46,7 @@ absl::Status CheckTraining(const Training& training, const Dataset& data) {
 // One training from its start or checkpoint to its end. Used once.
 class TrainingRun {
  public:
-  TrainingRun(const TrainJob& job, const std::string& job_digest, const Dataset& data, torch::Device device,
+  TrainingRun(const v1::TrainJob& job, const std::string& job_digest, const Dataset& data, torch::Device device,
               torch::nn::Sequential network, const TrainCallbacks& callbacks)
       : training_(job.training()),
         job_digest_(job_digest),
@@ -73,7 +73,7 @@ class TrainingRun {
   absl::StatusOr<TrainedModel> Run() {
     network_->train();
     while (epochs_.size() < training_.epochs()) {
-      ABSL_ASSIGN_OR_RETURN(EpochMetrics metrics, RunEpoch(static_cast<uint32_t>(epochs_.size())));
+      ABSL_ASSIGN_OR_RETURN(v1::EpochMetrics metrics, RunEpoch(static_cast<uint32_t>(epochs_.size())));
       epochs_.push_back(std::move(metrics));
       if (callbacks_.epoch_done) {
         ABSL_RETURN_IF_ERROR(
@@ -84,9 +84,9 @@ class TrainingRun {
   }
 
  private:
-  absl::StatusOr<EpochMetrics> RunEpoch(uint32_t epoch) {
+  absl::StatusOr<v1::EpochMetrics> RunEpoch(uint32_t epoch) {
     const std::vector<uint32_t> order = shuffle_.Permutation({.step = epoch}, static_cast<uint32_t>(examples_));
-    EpochMetrics metrics;
+    v1::EpochMetrics metrics;
     metrics.set_epoch(epoch);
     double loss_sum = 0;
     uint64_t correct = 0;
@@ -129,7 +129,7 @@ class TrainingRun {
 
   // The batch's adversarial examples, at `share` of the full ε and step size.
   torch::Tensor Craft(const DatasetBatch& batch, absl::Span<const uint32_t> indices, uint32_t epoch, double share) {
-    const PgdTraining& pgd = training_.pgd();
+    const v1::PgdTraining& pgd = training_.pgd();
     const double epsilon = share * pgd.epsilon();
     const double step_size = pgd.step_size() > 0 ? share * pgd.step_size() : 2.5 * epsilon / pgd.steps();
     const Ball ball(pgd.norm(), batch.inputs, torch::full({batch.inputs.size(0)}, epsilon, torch::kFloat64));
@@ -137,7 +137,7 @@ class TrainingRun {
     return CraftPgdExamples(network_, ball, std::move(points), batch.labels, pgd.steps(), step_size);
   }
 
-  const Training& training_;
+  const v1::Training& training_;
   const std::string& job_digest_;
   const Dataset& data_;
   const torch::Device device_;
@@ -149,12 +149,12 @@ class TrainingRun {
   const RandomStream starts_;   // at restart = epoch
   torch::nn::Sequential network_;
   WeightUpdate update_;
-  std::vector<EpochMetrics> epochs_;
+  std::vector<v1::EpochMetrics> epochs_;
 };
 
 }  // namespace
 
-absl::StatusOr<TrainedModel> Train(const TrainJob& job, const std::string& job_digest, const Dataset& data,
+absl::StatusOr<TrainedModel> Train(const v1::TrainJob& job, const std::string& job_digest, const Dataset& data,
                                    const SafeTensors* checkpoint, torch::Device device,
                                    const TrainCallbacks& callbacks) {
   ABSL_RETURN_IF_ERROR(CheckTraining(job.training(), data));

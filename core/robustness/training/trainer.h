@@ -14,8 +14,6 @@
 
 namespace tightrope {
 
-using namespace v1;
-
 struct TrainProgress {
   double fraction = 0;  // of all steps
   uint64_t examples_done = 0;
@@ -26,19 +24,19 @@ struct TrainCallbacks {
   std::function<bool(const TrainProgress&)> progress;
   // After every epoch, with a checkpoint from which the training goes on bit-identically: weights, optimizer state, the
   // metrics of all epochs so far. An error stops the training with that error.
-  std::function<absl::Status(const EpochMetrics&, const SafeTensors& checkpoint)> epoch_done;
+  std::function<absl::Status(const v1::EpochMetrics&, const SafeTensors& checkpoint)> epoch_done;
 };
 
 struct TrainedModel {
   SafeTensors weights;
-  std::vector<EpochMetrics> epochs;  // all of them, resumed ones included
+  std::vector<v1::EpochMetrics> epochs;  // all of them, resumed ones included
 };
 
 // Deterministic on one kind of device: equal arguments give equal bytes, resumed from `checkpoint` (null: from the
 // start) or not. Draws are keyed by (job.seed, job_digest). Errors: INVALID_ARGUMENT (a checkpoint that does not fit),
 // CANCELLED, FAILED_PRECONDITION (the loss became NaN or infinite: says in which epoch and suggests a lower learning
 // rate).
-absl::StatusOr<TrainedModel> Train(const TrainJob& job, const std::string& job_digest, const Dataset& data,
+absl::StatusOr<TrainedModel> Train(const v1::TrainJob& job, const std::string& job_digest, const Dataset& data,
                                    const SafeTensors* checkpoint, torch::Device device,
                                    const TrainCallbacks& callbacks);
 

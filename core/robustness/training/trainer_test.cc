@@ -19,26 +19,26 @@ using ::testing::HasSubstr;
 
 constexpr char kDigest[] = "job";
 
-TrainJob StandardJob(const Dataset& data, uint32_t epochs) {
-  TrainJob job;
+v1::TrainJob StandardJob(const Dataset& data, uint32_t epochs) {
+  v1::TrainJob job;
   *job.mutable_data() = ToyReference(data);
   job.mutable_architecture()->mutable_mlp()->add_hidden(12);
   job.set_seed(1);
-  Training& training = *job.mutable_training();
+  v1::Training& training = *job.mutable_training();
   training.mutable_standard();
   training.set_epochs(epochs);
   training.set_batch_size(16);
-  training.set_optimizer(OPTIMIZER_ADAM);
+  training.set_optimizer(v1::OPTIMIZER_ADAM);
   training.set_learning_rate(0.01);
-  training.set_schedule(SCHEDULE_CONSTANT);
+  training.set_schedule(v1::SCHEDULE_CONSTANT);
   return job;
 }
 
-TrainJob PgdJob(const Dataset& data, uint32_t epochs, Norm norm = NORM_LINF) {
-  TrainJob job = StandardJob(data, epochs);
-  PgdTraining& pgd = *job.mutable_training()->mutable_pgd();
+v1::TrainJob PgdJob(const Dataset& data, uint32_t epochs, v1::Norm norm = v1::NORM_LINF) {
+  v1::TrainJob job = StandardJob(data, epochs);
+  v1::PgdTraining& pgd = *job.mutable_training()->mutable_pgd();
   pgd.set_norm(norm);
-  pgd.set_epsilon(norm == NORM_L2 ? 0.5 : 0.1);
+  pgd.set_epsilon(norm == v1::NORM_L2 ? 0.5 : 0.1);
   pgd.set_steps(3);
   pgd.set_random_start(true);
   return job;
@@ -46,7 +46,7 @@ TrainJob PgdJob(const Dataset& data, uint32_t epochs, Norm norm = NORM_LINF) {
 
 std::string Bytes(const TrainedModel& model) {
   std::string bytes = WriteSafeTensors(model.weights);
-  for (const EpochMetrics& epoch : model.epochs) bytes += epoch.SerializeAsString();
+  for (const v1::EpochMetrics& epoch : model.epochs) bytes += epoch.SerializeAsString();
   return bytes;
 }
 
@@ -57,22 +57,22 @@ class TrainerTest : public ::testing::Test {
 
 // The story of a training worker that is killed after some epoch and goes on elsewhere from the file.
 TEST_F(TrainerTest, ResumedAtAnyEpoch_WeightsAndMetricsAreBitIdentical) {
-  TrainJob sgd = PgdJob(data_, 4, NORM_L2);
-  sgd.mutable_training()->set_optimizer(OPTIMIZER_SGD);
+  v1::TrainJob sgd = PgdJob(data_, 4, v1::NORM_L2);
+  sgd.mutable_training()->set_optimizer(v1::OPTIMIZER_SGD);
   sgd.mutable_training()->set_momentum(0.9);
   sgd.mutable_training()->set_weight_decay(1e-3);
-  sgd.mutable_training()->set_schedule(SCHEDULE_STEP);
+  sgd.mutable_training()->set_schedule(v1::SCHEDULE_STEP);
   sgd.mutable_training()->add_milestones(2);
   sgd.mutable_training()->set_decay(0.1);
-  TrainJob adam = PgdJob(data_, 4);
-  adam.mutable_training()->set_schedule(SCHEDULE_COSINE);
+  v1::TrainJob adam = PgdJob(data_, 4);
+  adam.mutable_training()->set_schedule(v1::SCHEDULE_COSINE);
   adam.mutable_training()->mutable_pgd()->set_warmup_epochs(3);
-  TrainJob convolutional = StandardJob(data_, 3);
+  v1::TrainJob convolutional = StandardJob(data_, 3);
   convolutional.mutable_architecture()->mutable_small_cnn();
-  for (const TrainJob& job : {sgd, adam, convolutional}) {
+  for (const v1::TrainJob& job : {sgd, adam, convolutional}) {
     std::vector<std::string> checkpoints;
     const TrainCallbacks keep = {.progress = nullptr,
-                                 .epoch_done = [&](const EpochMetrics&, const SafeTensors& checkpoint) {
+                                 .epoch_done = [&](const v1::EpochMetrics&, const SafeTensors& checkpoint) {
                                    checkpoints.push_back(WriteSafeTensors(checkpoint));
                                    return absl::OkStatus();
                                  }};
@@ -101,16 +101,16 @@ TEST_F(TrainerTest, LearnsWhatCanBeLearned) {
 TEST_F(TrainerTest, AdversarialTrainingResistsTheAttackThatStandardTrainingDoesNot) {
   // Brighter pixels say the class, but so do few of them: the easy cue is fragile at this radius.
   const Dataset data = MakeToyDataset(300, 6, 3, 0.7);
-  AttackJob attack;
-  attack.mutable_attack()->set_norm(NORM_LINF);
+  v1::AttackJob attack;
+  attack.mutable_attack()->set_norm(v1::NORM_LINF);
   attack.mutable_attack()->set_epsilon(0.12);
   attack.mutable_attack()->mutable_pgd()->set_steps(20);
   attack.mutable_attack()->mutable_pgd()->set_restarts(1);
-  Shard all;
+  v1::Shard all;
   all.set_end(data.count);
   int unbroken[2] = {};
   for (const bool adversarial : {false, true}) {
-    TrainJob job = adversarial ? PgdJob(data, 20) : StandardJob(data, 20);
+    v1::TrainJob job = adversarial ? PgdJob(data, 20) : StandardJob(data, 20);
     if (adversarial) {
       job.mutable_training()->mutable_pgd()->set_epsilon(0.12);
       job.mutable_training()->mutable_pgd()->set_warmup_epochs(5);
@@ -122,14 +122,15 @@ TEST_F(TrainerTest, AdversarialTrainingResistsTheAttackThatStandardTrainingDoesN
     const auto outcome =
         RunAttack(attack, kDigest, all, data, **classifier, [](const EvaluationProgress&) { return true; });
     ASSERT_OK(outcome);
-    for (const ExampleRecord& record : outcome->records) unbroken[adversarial] += record.verdict() == VERDICT_UNDECIDED;
+    for (const v1::ExampleRecord& record : outcome->records)
+      unbroken[adversarial] += record.verdict() == v1::VERDICT_UNDECIDED;
   }
   EXPECT_GT(unbroken[1], unbroken[0]);
 }
 
 TEST_F(TrainerTest, EqualArgumentsGiveEqualBytesAndAnotherSeedOthers) {
-  const TrainJob job = PgdJob(data_, 2);
-  TrainJob other_seed = job;
+  const v1::TrainJob job = PgdJob(data_, 2);
+  v1::TrainJob other_seed = job;
   other_seed.set_seed(2);
   const auto first = Train(job, kDigest, data_, nullptr, torch::kCPU, {});
   torch::rand({10});  // the global generator has no say
@@ -161,7 +162,7 @@ TEST_F(TrainerTest, TheLastPartialBatchIsTrainedOnToo) {
 }
 
 TEST_F(TrainerTest, OnlyTheFirstExamplesAreUsedWhereSoManyAreAskedFor) {
-  TrainJob job = StandardJob(data_, 2);
+  v1::TrainJob job = StandardJob(data_, 2);
   job.mutable_training()->set_examples(20);
   const auto model = Train(job, kDigest, data_, nullptr, torch::kCPU, {});
   Dataset altered = data_;
@@ -176,9 +177,9 @@ TEST_F(TrainerTest, OnlyTheFirstExamplesAreUsedWhereSoManyAreAskedFor) {
 }
 
 TEST_F(TrainerTest, MetricsTellRateAndRadiusOfTheLastStep) {
-  TrainJob job = PgdJob(data_, 3);  // five steps an epoch
+  v1::TrainJob job = PgdJob(data_, 3);  // five steps an epoch
   job.mutable_training()->mutable_pgd()->set_warmup_epochs(2);
-  job.mutable_training()->set_schedule(SCHEDULE_STEP);
+  job.mutable_training()->set_schedule(v1::SCHEDULE_STEP);
   job.mutable_training()->add_milestones(1);
   job.mutable_training()->set_decay(0.5);
   const auto model = Train(job, kDigest, data_, nullptr, torch::kCPU, {});
@@ -191,8 +192,8 @@ TEST_F(TrainerTest, MetricsTellRateAndRadiusOfTheLastStep) {
 }
 
 TEST_F(TrainerTest, ALossThatIsNotFiniteEndsTheTrainingAndSaysWhere) {
-  TrainJob job = StandardJob(data_, 50);
-  job.mutable_training()->set_optimizer(OPTIMIZER_SGD);
+  v1::TrainJob job = StandardJob(data_, 50);
+  job.mutable_training()->set_optimizer(v1::OPTIMIZER_SGD);
   job.mutable_training()->set_learning_rate(1e38);
   EXPECT_THAT(Train(job, kDigest, data_, nullptr, torch::kCPU, {}),
               StatusIs(absl::StatusCode::kFailedPrecondition,
@@ -206,7 +207,7 @@ TEST_F(TrainerTest, ACallerThatSaysStopGetsCancelled) {
 }
 
 TEST_F(TrainerTest, AnErrorOfTheEpochCallbackEndsTheTrainingWithIt) {
-  const TrainCallbacks lost = {.progress = nullptr, .epoch_done = [](const EpochMetrics&, const SafeTensors&) {
+  const TrainCallbacks lost = {.progress = nullptr, .epoch_done = [](const v1::EpochMetrics&, const SafeTensors&) {
                                  return absl::UnavailableError("no store");
                                }};
   EXPECT_THAT(Train(StandardJob(data_, 2), kDigest, data_, nullptr, torch::kCPU, lost),
@@ -216,13 +217,13 @@ TEST_F(TrainerTest, AnErrorOfTheEpochCallbackEndsTheTrainingWithIt) {
 TEST_F(TrainerTest, ACheckpointThatDoesNotFitIsRefused) {
   SafeTensors good;
   const TrainCallbacks keep = {.progress = nullptr,
-                               .epoch_done = [&](const EpochMetrics&, const SafeTensors& checkpoint) {
+                               .epoch_done = [&](const v1::EpochMetrics&, const SafeTensors& checkpoint) {
                                  good = checkpoint;
                                  return absl::OkStatus();
                                }};
-  const TrainJob job = StandardJob(data_, 2);
+  const v1::TrainJob job = StandardJob(data_, 2);
   ASSERT_OK(Train(job, kDigest, data_, nullptr, torch::kCPU, keep));
-  const auto refusal = [&](const SafeTensors& checkpoint, const TrainJob& of) {
+  const auto refusal = [&](const SafeTensors& checkpoint, const v1::TrainJob& of) {
     return Train(of, kDigest, data_, &checkpoint, torch::kCPU, {}).status();
   };
   const auto invalid = [](const char* text) { return StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(text)); };
@@ -245,16 +246,16 @@ TEST_F(TrainerTest, ACheckpointThatDoesNotFitIsRefused) {
 }
 
 TEST_F(TrainerTest, WhatCannotBeTrainedIsRefused) {
-  const auto refusal = [&](const TrainJob& job) {
+  const auto refusal = [&](const v1::TrainJob& job) {
     return Train(job, kDigest, data_, nullptr, torch::kCPU, {}).status();
   };
   const auto invalid = [](const char* text) { return StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(text)); };
-  TrainJob job = StandardJob(data_, 0);
+  v1::TrainJob job = StandardJob(data_, 0);
   EXPECT_THAT(refusal(job), invalid("at least one epoch"));
   job = StandardJob(data_, 1);
   job.mutable_training()->clear_method();
   EXPECT_THAT(refusal(job), invalid("method"));
-  job = PgdJob(data_, 1, NORM_UNSPECIFIED);
+  job = PgdJob(data_, 1, v1::NORM_UNSPECIFIED);
   EXPECT_THAT(refusal(job), invalid("norm linf or l2"));
   job = StandardJob(data_, 1);
   job.mutable_data()->set_height(9);  // not what the data is
@@ -266,10 +267,10 @@ TEST_F(TrainerTest, WhatCannotBeTrainedIsRefused) {
 TEST(CudaTest, TrainingOnAGpuCanBeResumedBitIdentically) {
   if (!torch::cuda::is_available()) GTEST_SKIP() << "no GPU that LibTorch can use";
   const Dataset data = MakeToyDataset(70, 6, 3, 0.6);
-  const TrainJob job = PgdJob(data, 2);
+  const v1::TrainJob job = PgdJob(data, 2);
   std::vector<SafeTensors> checkpoints;
   const TrainCallbacks keep = {.progress = nullptr,
-                               .epoch_done = [&](const EpochMetrics&, const SafeTensors& checkpoint) {
+                               .epoch_done = [&](const v1::EpochMetrics&, const SafeTensors& checkpoint) {
                                  checkpoints.push_back(checkpoint);
                                  return absl::OkStatus();
                                }};

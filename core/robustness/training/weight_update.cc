@@ -18,12 +18,12 @@ constexpr double kAdamEpsilon = 1e-8;
 
 }  // namespace
 
-WeightUpdate::WeightUpdate(const Training& training, torch::OrderedDict<std::string, torch::Tensor> parameters)
+WeightUpdate::WeightUpdate(const v1::Training& training, torch::OrderedDict<std::string, torch::Tensor> parameters)
     : optimizer_(training.optimizer()),
       momentum_(training.momentum()),
       weight_decay_(training.weight_decay()),
       parameters_(std::move(parameters)) {
-  if (optimizer_ == OPTIMIZER_ADAM) {
+  if (optimizer_ == v1::OPTIMIZER_ADAM) {
     moments_ = {{"mean", {}}, {"square", {}}};
   } else if (momentum_ > 0) {
     moments_ = {{"velocity", {}}};
@@ -41,7 +41,7 @@ void WeightUpdate::Step(double learning_rate) {
     torch::Tensor gradient = parameter.grad();
     if (!gradient.defined()) continue;
     if (weight_decay_ > 0) gradient = gradient.add(parameter, weight_decay_);
-    if (optimizer_ == OPTIMIZER_ADAM) {
+    if (optimizer_ == v1::OPTIMIZER_ADAM) {
       StepAdam(i, parameter, gradient, learning_rate);
     } else {
       StepSgd(i, parameter, gradient, learning_rate);
@@ -99,13 +99,13 @@ absl::Status WeightUpdate::Load(const SafeTensors& checkpoint, uint64_t steps) {
   return absl::OkStatus();
 }
 
-double LearningRate(const Training& training, uint64_t step, uint64_t steps_per_epoch, uint64_t total_steps) {
-  if (training.schedule() == SCHEDULE_COSINE) {
+double LearningRate(const v1::Training& training, uint64_t step, uint64_t steps_per_epoch, uint64_t total_steps) {
+  if (training.schedule() == v1::SCHEDULE_COSINE) {
     const double done = static_cast<double>(step) / static_cast<double>(total_steps);
     return training.learning_rate() * 0.5 * (1 + std::cos(M_PI * done));
   }
   double rate = training.learning_rate();
-  if (training.schedule() == SCHEDULE_STEP) {
+  if (training.schedule() == v1::SCHEDULE_STEP) {
     for (const uint32_t milestone : training.milestones()) {
       if (step / steps_per_epoch >= milestone) rate *= training.decay();
     }
@@ -113,7 +113,7 @@ double LearningRate(const Training& training, uint64_t step, uint64_t steps_per_
   return rate;
 }
 
-double WarmUp(const PgdTraining& training, uint64_t step, uint64_t steps_per_epoch) {
+double WarmUp(const v1::PgdTraining& training, uint64_t step, uint64_t steps_per_epoch) {
   const double warm_up_steps = static_cast<double>(training.warmup_epochs()) * static_cast<double>(steps_per_epoch);
   return warm_up_steps > 0 ? std::min(1.0, static_cast<double>(step) / warm_up_steps) : 1.0;
 }

@@ -13,14 +13,12 @@
 
 namespace tightrope {
 
-using namespace v1;
-
 // Adam (Kingma & Ba 2015; β 0.9 and 0.999, ε 1e-8) or SGD with momentum, both with weight decay added to the gradient,
 // as torch.optim has them. Not thread-safe.
 class WeightUpdate {
  public:
   // `parameters`: by the names of their state dict; shared with the network.
-  WeightUpdate(const Training& training, torch::OrderedDict<std::string, torch::Tensor> parameters);
+  WeightUpdate(const v1::Training& training, torch::OrderedDict<std::string, torch::Tensor> parameters);
 
   // Moves every parameter against its gradient and forgets the gradient. Parameters without one stay as they are.
   void Step(double learning_rate);
@@ -38,7 +36,7 @@ class WeightUpdate {
   void StepAdam(size_t index, torch::Tensor& parameter, const torch::Tensor& gradient, double learning_rate);
   void StepSgd(size_t index, torch::Tensor& parameter, const torch::Tensor& gradient, double learning_rate);
 
-  Optimizer optimizer_;
+  v1::Optimizer optimizer_;
   double momentum_;
   double weight_decay_;
   torch::OrderedDict<std::string, torch::Tensor> parameters_;
@@ -47,9 +45,9 @@ class WeightUpdate {
 };
 
 // The learning rate of zero-based step `step` of `total_steps`, `steps_per_epoch` to an epoch.
-double LearningRate(const Training& training, uint64_t step, uint64_t steps_per_epoch, uint64_t total_steps);
+double LearningRate(const v1::Training& training, uint64_t step, uint64_t steps_per_epoch, uint64_t total_steps);
 
 // The share of ε that zero-based step `step` trains with: 0 at the first step, 1 after the warm-up.
-double WarmUp(const PgdTraining& training, uint64_t step, uint64_t steps_per_epoch);
+double WarmUp(const v1::PgdTraining& training, uint64_t step, uint64_t steps_per_epoch);
 
 }  // namespace tightrope

@@ -11,16 +11,16 @@ namespace {
 
 using ::testing::HasSubstr;
 
-Training Adam(double weight_decay) {
-  Training training;
-  training.set_optimizer(OPTIMIZER_ADAM);
+v1::Training Adam(double weight_decay) {
+  v1::Training training;
+  training.set_optimizer(v1::OPTIMIZER_ADAM);
   training.set_weight_decay(weight_decay);
   return training;
 }
 
-Training Sgd(double momentum, double weight_decay) {
-  Training training;
-  training.set_optimizer(OPTIMIZER_SGD);
+v1::Training Sgd(double momentum, double weight_decay) {
+  v1::Training training;
+  training.set_optimizer(v1::OPTIMIZER_SGD);
   training.set_momentum(momentum);
   training.set_weight_decay(weight_decay);
   return training;
@@ -37,12 +37,12 @@ void SetGradient(torch::Tensor& parameter, int step) {
 }
 
 TEST(WeightUpdateTest, TakesTheStepsOfTorchOptim) {
-  for (const Training& training : {Adam(0), Adam(0.01), Sgd(0, 0), Sgd(0.9, 0), Sgd(0.9, 0.01)}) {
+  for (const v1::Training& training : {Adam(0), Adam(0.01), Sgd(0, 0), Sgd(0.9, 0), Sgd(0.9, 0.01)}) {
     torch::Tensor ours = torch::linspace(-1, 1, 12).requires_grad_(true);
     torch::Tensor theirs = ours.detach().clone().requires_grad_(true);
     WeightUpdate update(training, Named(ours));
     std::unique_ptr<torch::optim::Optimizer> optimizer;
-    if (training.optimizer() == OPTIMIZER_ADAM) {
+    if (training.optimizer() == v1::OPTIMIZER_ADAM) {
       optimizer = std::make_unique<torch::optim::Adam>(
           std::vector<torch::Tensor>{theirs}, torch::optim::AdamOptions(0.1).weight_decay(training.weight_decay()));
     } else {
@@ -62,7 +62,7 @@ TEST(WeightUpdateTest, TakesTheStepsOfTorchOptim) {
 }
 
 TEST(WeightUpdateTest, SavedStateContinuesBitIdentically) {
-  for (const Training& training : {Adam(0.01), Sgd(0.9, 0.01), Sgd(0, 0)}) {
+  for (const v1::Training& training : {Adam(0.01), Sgd(0.9, 0.01), Sgd(0, 0)}) {
     torch::Tensor straight = torch::linspace(-1, 1, 12).requires_grad_(true);
     torch::Tensor resumed = straight.detach().clone().requires_grad_(true);
     WeightUpdate whole(training, Named(straight));
@@ -90,16 +90,16 @@ TEST(WeightUpdateTest, StateOfAnotherOptimizerIsRefused) {
 }
 
 TEST(LearningRateTest, FollowsTheSchedule) {
-  Training training;
+  v1::Training training;
   training.set_learning_rate(0.4);
-  training.set_schedule(SCHEDULE_CONSTANT);
+  training.set_schedule(v1::SCHEDULE_CONSTANT);
   EXPECT_EQ(LearningRate(training, 0, 10, 100), 0.4);
   EXPECT_EQ(LearningRate(training, 99, 10, 100), 0.4);
-  training.set_schedule(SCHEDULE_COSINE);
+  training.set_schedule(v1::SCHEDULE_COSINE);
   EXPECT_DOUBLE_EQ(LearningRate(training, 0, 10, 100), 0.4);
   EXPECT_DOUBLE_EQ(LearningRate(training, 50, 10, 100), 0.2);
   EXPECT_NEAR(LearningRate(training, 99, 10, 100), 0, 1e-3 * 0.4);
-  training.set_schedule(SCHEDULE_STEP);
+  training.set_schedule(v1::SCHEDULE_STEP);
   training.set_decay(0.5);
   training.add_milestones(3);
   training.add_milestones(7);
@@ -109,7 +109,7 @@ TEST(LearningRateTest, FollowsTheSchedule) {
 }
 
 TEST(WarmUpTest, GrowsStepByStepFromNothingToAll) {
-  PgdTraining pgd;
+  v1::PgdTraining pgd;
   EXPECT_EQ(WarmUp(pgd, 0, 10), 1);
   pgd.set_warmup_epochs(2);
   EXPECT_EQ(WarmUp(pgd, 0, 10), 0);
