@@ -7,7 +7,6 @@
 #include <thread>
 
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "tightrope/v1/coordinator.pb.h"
 #include "worker/lease_loop.h"
@@ -41,9 +40,5 @@ class Executor {
 
 // What the coordinator is told of an attempt that ended with `status`.
 v1::Failure FailureOf(const absl::Status& status);
-
-// At most `limit` bytes of `text`, safe for a Protocol Buffers string: what is not UTF-8 (a path, a message of a
-// library) is replaced, because a message that cannot be parsed would keep every later report from arriving.
-std::string PrintableText(absl::string_view text, size_t limit);
 
 }  // namespace tightrope

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "core/printable_text.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
