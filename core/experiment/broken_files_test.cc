@@ -11,11 +11,12 @@
 #include "absl/strings/str_split.h"
 #include "core/experiment/experiment_file.h"
 #include "core/experiment/mistake.h"
-#include "core/experiment/tiny_dataset.h"
 #include "core/experiment/yaml_document.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/idx_bytes.h"
 #include "tests/status_matchers.h"
+#include "tests/tiny_dataset.h"
 
 namespace tightrope {
 namespace {
@@ -94,7 +95,7 @@ TEST(BrokenFilesTest, MissingDatasetSaysWhereItWasLookedForAndHowToGetIt) {
 
 TEST(BrokenFilesTest, CorruptDatasetIsAMistakeAtItsName) {
   const TinyDatasets data(50, 20);
-  WriteFile(data.directory() / "mnist" / "t10k-images-idx3-ubyte", IdxHeader({0x803, 20, 28, 28}) + "too short");
+  WriteFile(data.directory() / "mnist" / "t10k-images-idx3-ubyte", BigEndianBytes({0x803, 20, 28, 28}) + "too short");
   EXPECT_THAT(data.Parse(kGood), StatusIs(absl::StatusCode::kInvalidArgument,
                                           AllOf(HasSubstr("experiment.yaml:2:10: "), HasSubstr("t10k-images"))));
 }

@@ -11,10 +11,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "core/experiment/schema.h"
-#include "core/experiment/tiny_dataset.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/status_matchers.h"
+#include "tests/tiny_dataset.h"
 
 namespace tightrope {
 namespace {

@@ -10,11 +10,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/artifact/digest.h"
-#include "core/experiment/tiny_dataset.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
 #include "tests/status_matchers.h"
+#include "tests/tiny_dataset.h"
 
 namespace tightrope {
 namespace {

@@ -1,30 +1,21 @@
-// For tests: data sets small enough to write into a temporary directory, so that no test needs an installed one.
+// Data sets small enough to write into a temporary directory, so that no test needs an installed one.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <initializer_list>
 #include <string>
 #include <utility>
 
 #include "core/experiment/experiment_file.h"
 #include "gtest/gtest.h"
+#include "tests/idx_bytes.h"
 
 namespace tightrope {
 
 inline void WriteFile(const std::filesystem::path& path, const std::string& bytes) {
   std::filesystem::create_directories(path.parent_path());
   std::ofstream(path, std::ios::binary) << bytes;
-}
-
-// The head of an IDX file: its magic number and extents, big-endian.
-inline std::string IdxHeader(std::initializer_list<uint32_t> words) {
-  std::string header;
-  for (const uint32_t word : words) {
-    for (const int shift : {24, 16, 8, 0}) header += static_cast<char>((word >> shift) & 0xFF);
-  }
-  return header;
 }
 
 // A directory with the data sets mnist and fashion-mnist (28×28, ten classes) and a file present.pt, for as long as
@@ -56,14 +47,14 @@ class TinyDatasets {
 
  private:
   void WriteSplit(const std::string& name, const std::string& split, uint32_t count) const {
-    std::string images = IdxHeader({0x803, count, 28, 28});
-    std::string labels = IdxHeader({0x801, count});
+    std::string pixels;
+    std::string labels;
     for (uint32_t i = 0; i < count; ++i) {
-      images.append(28 * 28, static_cast<char>(i % 251));
+      pixels.append(28 * 28, static_cast<char>(i % 251));
       labels += static_cast<char>(i % 10);
     }
-    WriteFile(directory_ / name / (split + "-images-idx3-ubyte"), images);
-    WriteFile(directory_ / name / (split + "-labels-idx1-ubyte"), labels);
+    WriteFile(directory_ / name / (split + "-images-idx3-ubyte"), IdxImageBytes(count, 28, 28, pixels));
+    WriteFile(directory_ / name / (split + "-labels-idx1-ubyte"), IdxLabelBytes(labels));
   }
 
   std::filesystem::path directory_;
