@@ -6,7 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "core/artifact/digest.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
@@ -18,7 +20,7 @@ namespace {
 // that results of the older code are computed again instead of being reused.
 constexpr uint32_t kTrainRevision = 1;
 constexpr uint32_t kEvaluateRevision = 1;
-constexpr uint32_t kAttackRevision = 1;
+constexpr uint32_t kAttackRevision = 2;
 
 // Names are the user's; a job is the same under another name.
 v1::DatasetRef WithoutName(v1::DatasetRef data) {
@@ -42,6 +44,11 @@ std::vector<v1::Shard> Shards(uint64_t begin, uint64_t end, uint64_t size) {
     shard.set_end(std::min(at + size, end));
   }
   return shards;
+}
+
+// Whether the seed has a say in it.
+bool DrawsAtRandom(const v1::Attack& attack) {
+  return attack.has_pgd() && (attack.pgd().random_start() || attack.pgd().restarts() > 1);
 }
 
 class Planner {
@@ -119,9 +126,9 @@ class Planner {
     *job.mutable_model() = model;
     *job.mutable_data() = WithoutName(inputs_.test());
     *job.mutable_examples() = experiment_.examples();
-    job.set_seed(cell.seed());
     for (const v1::Attack& attack : experiment_.attacks()) {
       *job.mutable_attack() = WithoutName(attack);
+      job.set_seed(DrawsAtRandom(attack) ? cell.seed() : 0);
       AddCell(cell, attack.name(), AddJob(spec, inputs_.test(), &model, evaluation_shards_, other_jobs_));
     }
   }
@@ -158,18 +165,9 @@ class Planner {
   v1::Plan plan_;
 };
 
-std::string NormName(v1::Norm norm) {
-  switch (norm) {
-    case v1::NORM_LINF:
-      return "linf";
-    case v1::NORM_L2:
-      return "l2";
-    default:
-      return "no norm";
-  }
-}
-
 }  // namespace
+
+std::string NormName(v1::Norm norm) { return absl::AsciiStrToLower(absl::StripPrefix(v1::Norm_Name(norm), "NORM_")); }
 
 std::string JobDigest(const v1::JobSpec& spec) {
   // The line separates these digests from those of files, and changes should the serialization ever have to.

@@ -18,10 +18,13 @@ std::string JobDigest(const v1::JobSpec& spec);
 //
 // Cells: model, training, seed in the order of the file; for each the training (attack is empty as in an evaluation;
 // the job's kind tells them apart), the evaluation, then every attack. TorchScript models have no training, and their
-// evaluation draws nothing at random, so the cells of all seeds share it.
+// evaluation, and attacks that draw nothing at random, are one job that the cells of all seeds share.
 //
 // Specs carry no names, neither the user's nor the data set's. REQUIRES: ValidateExperiment(experiment, inputs) is OK.
 v1::Plan MakePlan(const v1::Experiment& experiment, const v1::Inputs& inputs);
+
+// "linf" or "l2", as in the experiment file.
+std::string NormName(v1::Norm norm);
 
 // "train", "evaluate" or "attack": how the store and messages name a kind of job.
 const char* JobKind(const v1::JobSpec& spec);

@@ -152,6 +152,20 @@ TEST(PlanTest, ImportedModelIsEvaluatedOnceForAllSeedsAndAttackedForEach) {
   }
 }
 
+TEST(PlanTest, AnAttackThatDrawsNothingIsOneJobForAllSeedsOfAnImportedModel) {
+  v1::Experiment experiment = TestExperiment();
+  experiment.clear_training();
+  experiment.mutable_models()->DeleteSubrange(0, 1);
+  experiment.mutable_attacks(0)->mutable_pgd()->set_random_start(false);
+  experiment.mutable_attacks(1)->mutable_fgsm();
+  v1::Plan plan = MakePlan(experiment, TestInputs());
+  EXPECT_EQ(plan.cells(1).job_digest(), plan.cells(4).job_digest());
+  EXPECT_EQ(plan.cells(2).job_digest(), plan.cells(5).job_digest());
+  experiment.mutable_attacks(0)->mutable_pgd()->set_restarts(2);  // the second one starts at random
+  plan = MakePlan(experiment, TestInputs());
+  EXPECT_NE(plan.cells(1).job_digest(), plan.cells(4).job_digest());
+}
+
 TEST(PlanTest, EntriesThatDifferInNameOnlyShareTheirJobs) {
   v1::Experiment experiment = TestExperiment();
   const int jobs = MakePlan(experiment, TestInputs()).jobs_size();
@@ -244,7 +258,7 @@ TEST(PlanTest, DigestsAreWhatTheyWere) {
   const v1::Plan plan = MakePlan(TestExperiment(), TestInputs());
   EXPECT_EQ(plan.jobs(0).digest(), "2a5061ae36b8ab48424d8dc7ea491b2092339c69b280c5583d9a2809e2c7a22f");
   EXPECT_EQ(plan.jobs(4).digest(), "fbb4dc6e26a4f7a7a6fe567cbb778102f7efd8652a3f0fc96346e943d8d341cb");
-  EXPECT_EQ(plan.jobs(5).digest(), "544cfb4554a148893970a3de79bb1980e85d6311ac4bb399f2c4fca5f09696fa");
+  EXPECT_EQ(plan.jobs(5).digest(), "337fb8436b67a1c79e381c3431316dc378dd0b38dc73984aedc9de563163377e");
   EXPECT_EQ(DatasetDigest(TestInputs().test()), "325d74340e5e7f0dbd13b845acc6eb8f0d6f5397585728ac34b59172251cc574");
 }
 

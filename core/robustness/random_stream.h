@@ -26,7 +26,7 @@ class RandomStream {
 
   // Fills with independent draws from [0, 1), multiples of 2^-24.
   void Uniform(At at, absl::Span<float> out) const;
-  // Standard normal (Box-Muller).
+  // Standard normal (Box-Muller); its last bit is the C library's.
   void Normal(At at, absl::Span<float> out) const;
   // A uniform permutation of 0 … n-1 (Fisher-Yates).
   std::vector<uint32_t> Permutation(At at, uint32_t n) const;

@@ -4,6 +4,9 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <initializer_list>
+#include <mutex>
 #include <new>
 
 #include "absl/strings/match.h"
@@ -32,7 +35,10 @@ std::string WhatThisMachineHas(int cores, int gpus) {
 void UseOneThreadPerExecutor() {
   at::set_num_threads(1);
   // Setting it a second time throws, also to the same value.
-  if (at::get_num_interop_threads() != 1) at::set_num_interop_threads(1);
+  static std::once_flag once;
+  std::call_once(once, [] {
+    if (at::get_num_interop_threads() != 1) at::set_num_interop_threads(1);
+  });
   if (auto* set_threads = FindSymbol<void(int)>("openblas_set_num_threads")) set_threads(1);
 }
 
@@ -47,6 +53,10 @@ void UseReproducibleArithmetic() {
   context.setBenchmarkCuDNN(false);
   context.setAllowTF32CuDNN(false);
   context.setAllowTF32CuBLAS(false);
+  if (torch::cuda::is_available()) {
+    ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // read when cuBLAS starts
+    context.setDeterministicAlgorithms(true, /*warn_only=*/true);
+  }
 }
 
 std::string LibTorchVersion() {
@@ -74,15 +84,12 @@ absl::StatusOr<std::vector<torch::Device>> ParseDevices(const std::string& flag,
     if (gpus == 0) add_cpu();
     return devices;
   }
-  std::vector<absl::string_view> seen;
+  std::vector<torch::Device> seen;
   for (absl::string_view name : absl::StrSplit(flag, ',')) {
     name = absl::StripAsciiWhitespace(name);
-    if (std::find(seen.begin(), seen.end(), name) != seen.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("--devices names a device twice: ", name));
-    }
-    seen.push_back(name);
     absl::string_view number = name;
     uint32_t gpu = 0;
+    torch::Device device(torch::kCPU);
     if (name == "cpu") {
       add_cpu();
     } else if (absl::ConsumePrefix(&number, "cuda:") && absl::SimpleAtoi(number, &gpu)) {
@@ -90,12 +97,17 @@ absl::StatusOr<std::vector<torch::Device>> ParseDevices(const std::string& flag,
         return absl::InvalidArgumentError(
             absl::StrCat("--devices names a GPU that is not there (", WhatThisMachineHas(cores, gpus), "): ", name));
       }
-      devices.emplace_back(torch::kCUDA, static_cast<torch::DeviceIndex>(gpu));
+      device = torch::Device(torch::kCUDA, static_cast<torch::DeviceIndex>(gpu));
+      devices.push_back(device);
     } else {
       return absl::InvalidArgumentError(absl::StrCat("--devices takes auto, or cpu and cuda:N separated by commas (",
                                                      WhatThisMachineHas(cores, gpus),
                                                      "), not: ", name.empty() ? "an empty name" : name));
     }
+    if (std::find(seen.begin(), seen.end(), device) != seen.end()) {
+      return absl::InvalidArgumentError(absl::StrCat("--devices names a device twice: ", name));
+    }
+    seen.push_back(device);
   }
   return devices;
 }
@@ -103,11 +115,18 @@ absl::StatusOr<std::vector<torch::Device>> ParseDevices(const std::string& flag,
 absl::Status StatusFromException(const std::string& doing, const std::exception& thrown) {
   const auto* from_torch = dynamic_cast<const c10::Error*>(&thrown);
   const std::string what = from_torch != nullptr ? from_torch->what_without_backtrace() : thrown.what();
-  const bool out_of_memory = dynamic_cast<const std::bad_alloc*>(&thrown) != nullptr ||
-                             what.find("out of memory") != std::string::npos ||
-                             what.find("can't allocate memory") != std::string::npos;
   const std::string message = absl::StrCat(doing, ": ", absl::StripAsciiWhitespace(what));
-  return out_of_memory ? absl::ResourceExhaustedError(message) : absl::InvalidArgumentError(message);
+  const auto says = [&](std::initializer_list<const char*> words) {
+    return std::any_of(words.begin(), words.end(), [&](const char* word) { return absl::StrContains(what, word); });
+  };
+  if (dynamic_cast<const std::bad_alloc*>(&thrown) != nullptr ||
+      says({"out of memory", "can't allocate memory", "_STATUS_ALLOC_FAILED"})) {
+    return absl::ResourceExhaustedError(absl::StrCat(message, "; use fewer executors or a smaller shard_size"));
+  }
+  if (says({"CUDA error", "CUDA driver", "cuDNN error", "CUDNN_STATUS_", "CUBLAS_STATUS_", "cuda runtime error"})) {
+    return absl::InternalError(message);
+  }
+  return absl::InvalidArgumentError(message);
 }
 
 }  // namespace tightrope

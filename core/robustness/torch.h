@@ -23,8 +23,9 @@ void UseOneThreadPerExecutor();
 // How many threads the BLAS library would use for one product; 0 where it cannot be asked.
 int BlasThreads();
 
-// Equal inputs give equal bits on one kind of device: no TF32, no cuDNN auto-tuning, deterministic kernels where there
-// is a choice. Process-wide, cheap, may be called again; loading and training do it.
+// Equal inputs give equal bits on one kind of device: no TF32, no cuDNN auto-tuning, deterministic kernels where
+// LibTorch has them (for CUDA kernels without one, such as the gradient of bilinear interpolation in an imported model,
+// LibTorch warns and the bits are not promised). Process-wide, cheap, may be called again; loading and training do it.
 void UseReproducibleArithmetic();
 
 // "1.13.1", and what it was built with.
@@ -34,8 +35,9 @@ std::string LibTorchVersion();
 // cuda:N. One entry an executor. Errors: INVALID_ARGUMENT, saying what this machine has.
 absl::StatusOr<std::vector<torch::Device>> ParseDevices(const std::string& flag, int cores);
 
-// What LibTorch threw, without its stack trace: RESOURCE_EXHAUSTED where memory ran out, else INVALID_ARGUMENT, because
-// what makes our calls throw is a model or a shape that the user gave. The message starts with `doing`.
+// What LibTorch threw, without its stack trace: RESOURCE_EXHAUSTED where memory ran out; INTERNAL where the device or
+// its libraries failed, which another worker's may not; else INVALID_ARGUMENT, because what makes our calls throw then
+// is a model or a shape that the user gave. The message starts with `doing`.
 absl::Status StatusFromException(const std::string& doing, const std::exception& thrown);
 
 // Runs `work`, which returns absl::Status or absl::StatusOr, so that no exception of LibTorch's leaves our interfaces.

@@ -89,6 +89,17 @@ TEST(TorchTest, WhatLibTorchThrowsBecomesAStatusWithoutAStackTrace) {
                                  AllOf(HasSubstr("cannot multiply: "), HasSubstr("2x3"), Not(HasSubstr("frame #")))));
 }
 
+TEST(TorchTest, WhatTheDeviceFailsAtIsNotTheModelsFault) {
+  const auto thrown = [](const char* what) {
+    return WithoutExceptions("cannot attack", [&]() -> absl::Status { throw std::runtime_error(what); });
+  };
+  EXPECT_EQ(thrown("CUDA error: no kernel image is available for execution on the device").code(),
+            absl::StatusCode::kInternal);
+  EXPECT_EQ(thrown("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED").code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(thrown("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`").code(),
+            absl::StatusCode::kResourceExhausted);
+}
+
 TEST(TorchTest, RunningOutOfMemoryIsNotTheModelsFault) {
   const absl::Status exhausted = WithoutExceptions("cannot allocate", [] {
     torch::empty({int64_t{1} << 50});

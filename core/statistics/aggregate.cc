@@ -4,8 +4,6 @@
 #include <tuple>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/strip.h"
 #include "core/plan/plan.h"
 #include "core/statistics/proportion.h"
 
@@ -15,9 +13,6 @@ namespace {
 constexpr double kConfidence = 0.95;
 constexpr char kOneSeed[] = "clopper-pearson 95%";
 constexpr char kOverSeeds[] = "min-max over seeds";
-
-// NORM_LINF as the experiment file writes it: "linf".
-std::string NormName(v1::Norm norm) { return absl::AsciiStrToLower(absl::StripPrefix(v1::Norm_Name(norm), "NORM_")); }
 
 std::string ModelDigest(const v1::ModelRef& model) {
   return model.has_trained_by() ? model.trained_by() : model.torchscript_sha256();
@@ -64,7 +59,7 @@ struct SeedGroup {
   std::vector<v1::MetricRow> rows;
   bool complete = true;  // every cell of it is committed
 
-  // A TorchScript model's clean accuracy is one job for all seeds: it has no spread.
+  // What draws nothing at random is one job for all seeds (a TorchScript model's clean accuracy, its FGSM): no spread.
   bool VariesWithSeed() const {
     return std::any_of(rows.begin(), rows.end(),
                        [&](const v1::MetricRow& row) { return row.job_digest() != rows.front().job_digest(); });

@@ -22,8 +22,8 @@ struct VerdictCounts {
 // One row per cell whose job is committed (in the order of the plan's cells), then one row per (model, training,
 // attack, norm, ε) over seeds where every seed is committed and there are jobs of more than one. Deterministic. Rows of
 // evaluate jobs are clean_accuracy, of attack jobs robust_accuracy; train jobs have none. `counts` is keyed by job
-// digest and holds fully committed jobs only. `plan` is
-// that of `experiment`, which gives the names that job specs do not have.
+// digest and holds fully committed jobs only. `plan` is that of `experiment`, which gives the names that job specs do
+// not have.
 std::vector<v1::MetricRow> Aggregate(const v1::Experiment& experiment, const v1::Plan& plan,
                                      const std::map<std::string, VerdictCounts>& counts);
 

@@ -34,8 +34,11 @@ class AggregateTest : public ::testing::Test {
     v1::Training& training = *experiment_.add_training();
     training.set_name("standard");
     training.mutable_standard();
-    AddAttack("pgd", v1::NORM_LINF, .1).mutable_pgd()->set_steps(20);
-    AddAttack("pgd", v1::NORM_LINF, .2).mutable_pgd()->set_steps(20);
+    for (const double epsilon : {.1, .2}) {
+      v1::PgdAttack& pgd = *AddAttack("pgd", v1::NORM_LINF, epsilon).mutable_pgd();
+      pgd.set_steps(20);
+      pgd.set_random_start(true);
+    }
     AddAttack("fgsm", v1::NORM_L2, 1).mutable_fgsm();
     inputs_.mutable_test()->set_images_sha256(Sha256("images"));
     inputs_.mutable_test()->set_labels_sha256(Sha256("labels"));
@@ -174,7 +177,7 @@ TEST_F(AggregateTest, OneSeedOnly_NoRowOverSeeds) {
   EXPECT_THAT(Aggregate(experiment_, plan, AllCommitted(plan)), SizeIs(4));
 }
 
-TEST_F(AggregateTest, TorchScriptModel_IsNamedByItsFile_AndItsCleanAccuracyIsNotCountedOnceASeed) {
+TEST_F(AggregateTest, TorchScriptModel_IsNamedByItsFile_AndWhatDrawsNothingIsNotCountedOnceASeed) {
   experiment_.clear_models();
   AddTorchScript();
   const v1::Plan plan = MakePlan(experiment_, inputs_);
@@ -186,6 +189,7 @@ TEST_F(AggregateTest, TorchScriptModel_IsNamedByItsFile_AndItsCleanAccuracyIsNot
   const std::vector<std::string> summaries = Summaries(rows);
   EXPECT_THAT(summaries, ::testing::Contains("imported robust_accuracy pgd linf 0.1 #1 #2"));
   EXPECT_THAT(summaries, ::testing::Not(::testing::Contains("imported clean_accuracy #1 #2")));
+  EXPECT_THAT(summaries, ::testing::Not(::testing::Contains("imported robust_accuracy fgsm l2 1 #1 #2")));
 }
 
 TEST_F(AggregateTest, NothingCommitted_NoRows) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "core/fault_point.h"
 #include "core/status_macros.h"
 
@@ -27,6 +28,13 @@ std::vector<int32_t> Predictions(const torch::Tensor& logits) {
     row += classes;
   }
   return predictions;
+}
+
+absl::Status NotFinite(uint32_t example) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("the model's logits are NaN or infinite at a point of the attack, so its robust accuracy cannot be "
+                   "said; first such example: ",
+                   example));
 }
 
 torch::Tensor CrossEntropy(const torch::Tensor& logits, const torch::Tensor& labels) {
@@ -54,7 +62,7 @@ torch::Tensor ActiveBatch::RandomStart() const {
 
 absl::Status ActiveBatch::Judge(torch::Tensor& points) {
   torch::NoGradGuard no_grad;
-  const std::vector<int64_t> remaining = TakeWitnesses(points, Logits(points, standings_));
+  ABSL_ASSIGN_OR_RETURN(const std::vector<int64_t> remaining, TakeWitnesses(points, Logits(points, standings_)));
   if (remaining.size() < standings_.size()) {
     const torch::Tensor rows = Rows(remaining);
     Keep(rows, remaining);
@@ -67,7 +75,7 @@ absl::StatusOr<torch::Tensor> ActiveBatch::Gradient(torch::Tensor& points) {
   FaultPoint("worker.attack.in-step");
   const torch::Tensor leaf = points.detach().requires_grad_(true);
   torch::Tensor logits = Logits(leaf, standings_);
-  const std::vector<int64_t> remaining = TakeWitnesses(points, logits);
+  ABSL_ASSIGN_OR_RETURN(const std::vector<int64_t> remaining, TakeWitnesses(points, logits));
   torch::Tensor rows;
   if (remaining.size() < standings_.size()) {
     rows = Rows(remaining);
@@ -89,12 +97,14 @@ torch::Tensor ActiveBatch::Logits(const torch::Tensor& points, absl::Span<Standi
   return logits;
 }
 
-std::vector<int64_t> ActiveBatch::TakeWitnesses(const torch::Tensor& points, const torch::Tensor& logits) {
+absl::StatusOr<std::vector<int64_t>> ActiveBatch::TakeWitnesses(const torch::Tensor& points,
+                                                                const torch::Tensor& logits) {
   torch::NoGradGuard no_grad;
   const std::vector<int32_t> predictions = Predictions(logits);
   std::vector<int64_t> broken;
   for (size_t row = 0; row < standings_.size(); ++row) {
-    if (predictions[row] >= 0 && predictions[row] != label_values_[row]) broken.push_back(static_cast<int64_t>(row));
+    if (predictions[row] < 0) return NotFinite(standings_[row]->example);
+    if (predictions[row] != label_values_[row]) broken.push_back(static_cast<int64_t>(row));
   }
   std::vector<int64_t> remaining;
   if (!broken.empty()) {
@@ -110,7 +120,8 @@ std::vector<int64_t> ActiveBatch::TakeWitnesses(const torch::Tensor& points, con
       for (const int64_t i : indices) asked.push_back(standings_[broken[i]]);
       const std::vector<int32_t> again = Predictions(Logits(candidates.index_select(0, moved), asked));
       for (size_t k = 0; k < indices.size(); ++k) {
-        still_broken[indices[k]] = again[k] >= 0 && again[k] != label_values_[broken[indices[k]]];
+        if (again[k] < 0) return NotFinite(asked[k]->example);
+        still_broken[indices[k]] = again[k] != label_values_[broken[indices[k]]];
       }
     }
     const torch::Tensor stored = candidates.cpu().contiguous();

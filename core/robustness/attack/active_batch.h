@@ -28,7 +28,11 @@ namespace tightrope {
 // REQUIRES: N×classes float32.
 std::vector<int32_t> Predictions(const torch::Tensor& logits);
 
-// The sum over rows of the cross-entropy.
+// What an attack ends with where Predictions says -1: INVALID_ARGUMENT, naming the example. Whether such a model is
+// robust cannot be said, and a verdict either way would be counted.
+absl::Status NotFinite(uint32_t example);
+
+// The sum over rows of the cross-entropy. `logits`: N×classes float32; `labels`: N int64 on the same device.
 torch::Tensor CrossEntropy(const torch::Tensor& logits, const torch::Tensor& labels);
 
 // How an example stands in the attack so far.
@@ -36,7 +40,8 @@ struct Standing {
   uint32_t example = 0;  // index in the data set
   uint64_t forward_passes = 0;
   uint64_t backward_passes = 0;
-  std::vector<float> witness;  // a feasible point that the model got wrong; empty: none yet
+  std::vector<float> witness;           // a feasible point that the model got wrong; empty: none yet
+  int32_t adversarial_prediction = -1;  // at the witness as it is stored; -1 until that was asked
 };
 
 // Not thread-safe. Its methods may throw c10::Error, as Classifier::Logits does; RunAttack turns that into a status.
@@ -61,7 +66,7 @@ class ActiveBatch {
   torch::Tensor RandomStart() const;
 
   // Looks at the model at feasible `points` (N×C×H×W, a row an example). Examples that it gets wrong leave the batch,
-  // and their rows leave `points`. Logits that are not finite break nothing.
+  // and their rows leave `points`. Errors, here and below: NotFinite, and what `looked` returns.
   absl::Status Judge(torch::Tensor& points);
   // The same, and returns the gradient of CrossEntropy at the points that remain; the caller may change it.
   absl::StatusOr<torch::Tensor> Gradient(torch::Tensor& points);
@@ -69,7 +74,7 @@ class ActiveBatch {
  private:
   torch::Tensor Logits(const torch::Tensor& points, absl::Span<Standing* const> standings);
   // Takes the witnesses among `points`; returns the rows that remain.
-  std::vector<int64_t> TakeWitnesses(const torch::Tensor& points, const torch::Tensor& logits);
+  absl::StatusOr<std::vector<int64_t>> TakeWitnesses(const torch::Tensor& points, const torch::Tensor& logits);
   void Keep(const torch::Tensor& rows, const std::vector<int64_t>& indices);
   torch::Tensor Rows(const std::vector<int64_t>& indices) const;
 

@@ -27,6 +27,10 @@ absl::StatusOr<std::unique_ptr<AttackMethod>> MakeAttackMethod(const v1::Attack&
     return absl::InvalidArgumentError(
         absl::StrCat("an attack's epsilon must be finite and at least 0, not ", attack.epsilon()));
   }
+  if (attack.has_pgd() && (attack.pgd().steps() == 0 || attack.pgd().restarts() == 0)) {
+    return absl::InvalidArgumentError(absl::StrCat("pgd needs at least one step and one restart, not ",
+                                                   attack.pgd().steps(), " and ", attack.pgd().restarts()));
+  }
   for (const Entry& entry : kMethods) {
     if (entry.method == attack.method_case()) return entry.make(attack);
   }

@@ -28,7 +28,8 @@ class AttackMethod {
 std::unique_ptr<AttackMethod> MakeFgsm(const v1::Attack& attack);
 std::unique_ptr<AttackMethod> MakePgd(const v1::Attack& attack);
 
-// The method that the message names. INVALID_ARGUMENT: none, or a norm or radius that no attack takes.
+// The method that the message names. INVALID_ARGUMENT: none, or a norm, a radius or a number of steps that no attack
+// takes.
 absl::StatusOr<std::unique_ptr<AttackMethod>> MakeAttackMethod(const v1::Attack& attack);
 
 }  // namespace tightrope

@@ -107,7 +107,7 @@ torch::Tensor Ball::MakeFeasible(torch::Tensor& points) const {
     for (double margin = kL2Margin;; margin = std::min(1.0, 4 * margin)) {
       const torch::Tensor offsets = points.to(torch::kFloat64) - centers;
       const torch::Tensor norms = RowNorms(offsets);
-      const torch::Tensor outside = norms > epsilon_;
+      const torch::Tensor outside = norms > epsilon_ * (1 - 1e-12);  // in whatever order a reader sums
       if (!outside.any().item<bool>()) break;
       const torch::Tensor scale = epsilon_ / norms.clamp_min(1e-300) * (1 - margin);
       points.copy_(torch::where(outside, (centers + offsets * scale).to(torch::kFloat32), points));

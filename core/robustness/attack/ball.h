@@ -26,15 +26,16 @@ class Ball {
   torch::Tensor RandomPoints(const RandomStream& stream, absl::Span<const uint32_t> examples, uint32_t restart) const;
 
   // points += step_size · direction, projected, in place. The direction is the gradient's sign (linf) or the gradient
-  // over its l2 norm (l2); a row whose gradient is zero or not finite stays. `gradient` is used up.
+  // over its l2 norm (l2), where elements that are NaN, and for l2 infinite ones, count as 0; a row that has no
+  // direction then stays. `gradient` is used up.
   void Ascend(torch::Tensor& points, torch::Tensor gradient, double step_size) const;
 
   // To the nearest feasible point (linf), or by scaling towards the center and clipping (l2), in place. For l2 the last
   // bits may be left to MakeFeasible.
   void Project(torch::Tensor& points) const;
 
-  // Moves every row that rounding left outside the ball inside it, in place; returns the indices of the rows that
-  // moved.
+  // Moves every row that rounding left outside the l2 ball inside it, in place; returns the indices of the rows that
+  // moved. For linf there are none: Project is exact.
   torch::Tensor MakeFeasible(torch::Tensor& points) const;
 
   // The ball of these rows only. `rows`: int64 on the device.

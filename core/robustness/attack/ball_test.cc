@@ -217,6 +217,7 @@ TEST(BallTest, ARowWithoutAGradientStays) {
     Ball(norm, centers, Radii(4, 0.1)).Ascend(points, gradient.clone(), 0.05);
     EXPECT_TRUE(torch::equal(points[0], centers[0]));
     EXPECT_TRUE(torch::equal(points[1], centers[1]));
+    EXPECT_TRUE(torch::equal(points[3], centers[3]));
     EXPECT_TRUE(points.isfinite().all().item<bool>());
     if (norm == v1::NORM_L2) {
       EXPECT_TRUE(torch::equal(points[2], centers[2]));

@@ -73,6 +73,34 @@ absl::StatusOr<std::vector<int32_t>> CleanPredictions(const v1::Shard& range, co
 
 absl::Status Cancelled() { return absl::CancelledError("stopped by its caller"); }
 
+// Asks the model once more about the witnesses of these examples as they are stored, in a batch of their own. A witness
+// that does not hold there, because the logits' last bits depend on the batch, is dropped: its example is searched on.
+absl::Status ConfirmWitnesses(const Dataset& data, Classifier& classifier, const std::vector<Standing*>& standings) {
+  torch::NoGradGuard no_grad;
+  const size_t rows = RowsPerBatch(data, classifier.device());
+  for (size_t begin = 0; begin < standings.size(); begin += rows) {
+    const absl::Span<Standing* const> batch = absl::MakeConstSpan(standings).subspan(begin, rows);
+    torch::Tensor points =
+        torch::empty({static_cast<int64_t>(batch.size()), data.channels, data.height, data.width}, torch::kFloat32);
+    float* point = points.data_ptr<float>();
+    for (const Standing* standing : batch) {
+      point = std::copy(standing->witness.begin(), standing->witness.end(), point);
+    }
+    const std::vector<int32_t> predictions = Predictions(classifier.Logits(points.to(classifier.device())));
+    for (size_t k = 0; k < batch.size(); ++k) {
+      Standing& standing = *batch[k];
+      ++standing.forward_passes;
+      if (predictions[k] < 0) return NotFinite(standing.example);
+      if (predictions[k] == data.labels[standing.example]) {
+        standing.witness.clear();
+      } else {
+        standing.adversarial_prediction = predictions[k];
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 // Runs every restart of `method` over what is not broken yet, in batches.
 absl::Status Search(const v1::AttackJob& job, const std::string& job_digest, const AttackMethod& method,
                     const Dataset& data, Classifier& classifier, std::vector<Standing*> active, size_t examples,
@@ -80,7 +108,7 @@ absl::Status Search(const v1::AttackJob& job, const std::string& job_digest, con
   const RandomStream stream(job.seed(), job_digest, "attack");
   const size_t rows = RowsPerBatch(data, classifier.device());
   const size_t decided_at_start = examples - active.size();
-  for (uint32_t restart = 0; restart < method.restarts(); ++restart) {
+  for (uint32_t restart = 0; restart < method.restarts() && !active.empty(); ++restart) {
     for (size_t begin = 0; begin < active.size(); begin += rows) {
       const size_t n = std::min(rows, active.size() - begin);
       uint64_t looks = 0;
@@ -104,48 +132,37 @@ absl::Status Search(const v1::AttackJob& job, const std::string& job_digest, con
                                std::move(batch.labels), std::move(standings), restart);
       ABSL_RETURN_IF_ERROR(method.Run(active_batch));
     }
-    active.erase(std::remove_if(active.begin(), active.end(), [](const Standing* s) { return !s->witness.empty(); }),
-                 active.end());
-    if (active.empty()) break;
+    const auto unbroken =
+        std::stable_partition(active.begin(), active.end(), [](const Standing* s) { return !s->witness.empty(); });
+    const std::vector<Standing*> found(active.begin(), unbroken);
+    active.erase(active.begin(), unbroken);
+    ABSL_RETURN_IF_ERROR(ConfirmWitnesses(data, classifier, found));
+    for (Standing* standing : found) {
+      if (standing->witness.empty()) active.push_back(standing);
+    }
+    std::sort(active.begin(), active.end(),
+              [](const Standing* a, const Standing* b) { return a->example < b->example; });
   }
   return absl::OkStatus();
 }
 
-// Asks the model once more about every witness as it is stored, and writes down those that hold.
-void TakeVerdicts(const v1::AttackJob& job, const Dataset& data, Classifier& classifier,
-                  std::vector<Standing>& standings, AttackOutcome& outcome) {
-  torch::NoGradGuard no_grad;
-  const size_t elements = size_t{data.channels} * data.height * data.width;
-  const size_t rows = RowsPerBatch(data, classifier.device());
-  std::vector<size_t> with_witness;
+// Writes down what the search found.
+void TakeVerdicts(const v1::AttackJob& job, const Dataset& data, const std::vector<Standing>& standings,
+                  AttackOutcome& outcome) {
   for (size_t i = 0; i < standings.size(); ++i) {
-    if (!standings[i].witness.empty()) with_witness.push_back(i);
-  }
-  for (size_t begin = 0; begin < with_witness.size(); begin += rows) {
-    const absl::Span<const size_t> batch = absl::MakeConstSpan(with_witness).subspan(begin, rows);
-    std::vector<uint32_t> indices;
-    torch::Tensor points =
-        torch::empty({static_cast<int64_t>(batch.size()), data.channels, data.height, data.width}, torch::kFloat32);
-    float* point = points.data_ptr<float>();
-    for (const size_t i : batch) {
-      point = std::copy(standings[i].witness.begin(), standings[i].witness.end(), point);
-      indices.push_back(standings[i].example);
-    }
-    const torch::Tensor clean = MakeBatch(data, indices, torch::kCPU).inputs;
-    const std::vector<int32_t> predictions = Predictions(classifier.Logits(points.to(classifier.device())));
-    for (size_t k = 0; k < batch.size(); ++k) {
-      Standing& standing = standings[batch[k]];
-      ++standing.forward_passes;
-      v1::ExampleRecord& record = outcome.records[batch[k]];
-      if (predictions[k] < 0 || predictions[k] == record.label()) continue;
-      record.set_verdict(v1::VERDICT_BROKEN);
-      record.set_adversarial_prediction(predictions[k]);
-      record.set_distance(Distance(job.attack().norm(),
-                                   absl::MakeConstSpan(clean.data_ptr<float>() + k * elements, elements),
-                                   standing.witness));
-      record.set_witness_row(static_cast<int32_t>(outcome.witnesses.rows++));
-      outcome.witnesses.values.insert(outcome.witnesses.values.end(), standing.witness.begin(), standing.witness.end());
-    }
+    const Standing& standing = standings[i];
+    v1::ExampleRecord& record = outcome.records[i];
+    record.set_forward_passes(standing.forward_passes);
+    record.set_backward_passes(standing.backward_passes);
+    if (standing.witness.empty()) continue;
+    const torch::Tensor clean = MakeBatch(data, {standing.example}, torch::kCPU).inputs;
+    record.set_verdict(v1::VERDICT_BROKEN);
+    record.set_adversarial_prediction(standing.adversarial_prediction);
+    record.set_distance(Distance(job.attack().norm(),
+                                 absl::MakeConstSpan(clean.data_ptr<float>(), static_cast<size_t>(clean.numel())),
+                                 standing.witness));
+    record.set_witness_row(static_cast<int32_t>(outcome.witnesses.rows++));
+    outcome.witnesses.values.insert(outcome.witnesses.values.end(), standing.witness.begin(), standing.witness.end());
   }
 }
 
@@ -177,11 +194,7 @@ absl::StatusOr<AttackOutcome> Run(const v1::AttackJob& job, const std::string& j
     }
   }
   ABSL_RETURN_IF_ERROR(Search(job, job_digest, *method, data, classifier, std::move(active), clean.size(), progress));
-  TakeVerdicts(job, data, classifier, standings, outcome);
-  for (size_t i = 0; i < standings.size(); ++i) {
-    outcome.records[i].set_forward_passes(standings[i].forward_passes);
-    outcome.records[i].set_backward_passes(standings[i].backward_passes);
-  }
+  TakeVerdicts(job, data, standings, outcome);
   progress({.fraction = 1, .examples_done = clean.size()});
   return outcome;
 }

@@ -31,8 +31,9 @@ absl::StatusOr<std::unique_ptr<Classifier>> LoadTrained(const v1::Architecture& 
                                                         const v1::DatasetRef& data, const SafeTensors& weights,
                                                         torch::Device device);
 
-// Loads a TorchScript file and tries it on one zero input of the data set's shape. Errors: INVALID_ARGUMENT (not
-// TorchScript, does not take N×C×H×W, does not give N×classes finite-typed logits), with what was seen.
+// Loads a TorchScript file and tries it on one and on two inputs of the data set's shape. Errors: INVALID_ARGUMENT (not
+// TorchScript, does not take N×C×H×W, does not give N×classes floating-point logits, gives others for the same input
+// again or beside another input, because it was traced in training mode), with what was seen.
 absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& path, const v1::DatasetRef& data,
                                                             torch::Device device);
 

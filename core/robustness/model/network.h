@@ -6,9 +6,8 @@
 //   mlp        0 Flatten, 1 Linear, 2 ReLU, 3 Linear, 4 ReLU, …, Linear(classes): one Linear and ReLU per hidden width
 //   small_cnn  0 Conv2d(C,16,4,stride 2,pad 1), 1 ReLU, 2 Conv2d(16,32,4,stride 2,pad 1), 3 ReLU, 4 Flatten,
 //              5 Linear(100), 6 ReLU, 7 Linear(classes)
-//   madry_cnn  0 Conv2d(C,32,5,pad 2), 1 ReLU, 2 MaxPool2d(2), 3 Conv2d(32,64,5,pad 2), 4 ReLU, 5 MaxPool2d(2), 6
-//   Flatten,
-//              7 Linear(1024), 8 ReLU, 9 Linear(classes)
+//   madry_cnn  0 Conv2d(C,32,5,pad 2), 1 ReLU, 2 MaxPool2d(2), 3 Conv2d(32,64,5,pad 2), 4 ReLU, 5 MaxPool2d(2),
+//              6 Flatten, 7 Linear(1024), 8 ReLU, 9 Linear(classes)
 //
 // To add an architecture: add it to experiment.proto, and its layers to MakeNetwork.
 #pragma once

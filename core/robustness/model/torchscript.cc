@@ -20,7 +20,7 @@ class TorchScriptClassifier : public Classifier {
   }
   torch::Device device() const override { return device_; }
 
-  // One forward pass on zeros; says what is wrong with what comes out.
+  // Forward passes on zeros and on a ramp; says what is wrong with what comes out.
   absl::Status Try(const v1::DatasetRef& data, int64_t rows) {
     const UnoptimizedTorchScript as_written;
     torch::NoGradGuard no_grad;
@@ -38,6 +38,20 @@ class TorchScriptClassifier : public Classifier {
         logits.size(1) != data.classes()) {
       return absl::InvalidArgumentError(absl::StrCat("it must give ", wanted, ", not ", logits.toString(), " [",
                                                      absl::StrJoin(logits.sizes(), ", "), "]"));
+    }
+    // Dropout and batch norm that were traced in training mode stay so, whatever eval() says.
+    const torch::Tensor probe = torch::linspace(0, 1, zeros.numel(), zeros.options()).view(zeros.sizes());
+    const torch::Tensor first = Logits(probe);
+    const auto differs = [](const torch::Tensor& one, const torch::Tensor& other, double relative, double absolute) {
+      return !torch::allclose(one, other, relative, absolute, /*equal_nan=*/true);
+    };
+    if (differs(first, Logits(probe), 1e-5, 1e-6)) {
+      return absl::InvalidArgumentError(
+          "it gives other logits when asked again about the same input; call eval() before tracing (dropout?)");
+    }
+    if (differs(first.slice(0, 0, 1), Logits(probe.slice(0, 0, 1)), 1e-3, 1e-4)) {
+      return absl::InvalidArgumentError(
+          "its logits for an input depend on the others in the batch; call eval() before tracing (batch norm?)");
     }
     return absl::OkStatus();
   }

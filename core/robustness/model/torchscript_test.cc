@@ -81,6 +81,13 @@ TEST_F(TorchScriptTest, AModelWithABatchSizeTracedIntoItIsRefused) {
   EXPECT_THAT(Load("return torch.matmul(x.reshape(1, 4), self.weight.t())"), DoesNotFit("2×1×2×2 zeros"));
 }
 
+TEST_F(TorchScriptTest, AModelTracedInTrainingModeIsRefused) {
+  EXPECT_THAT(Load("return torch.matmul(torch.dropout(torch.flatten(x, 1), 0.5, True), self.weight.t())"),
+              DoesNotFit("asked again"));
+  EXPECT_THAT(Load("y = torch.matmul(torch.flatten(x, 1), self.weight.t())\n  return y - y.mean(0, True)"),
+              DoesNotFit("depend on the others"));
+}
+
 TEST_F(TorchScriptTest, AModelThatRaisesIsRefused) {
   EXPECT_THAT(Load("assert x.numel() < 0, 'only on weekdays'\n  return x"), DoesNotFit("only on weekdays"));
 }

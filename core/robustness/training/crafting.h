@@ -23,8 +23,9 @@ class CraftingMode {
   std::vector<std::pair<torch::Tensor, bool>> parameters_;
 };
 
-// `steps` steps of projected gradient ascent on the cross-entropy from `points`, in CraftingMode; the last iterate.
-// Parameters' .grad() is not touched.
+// `steps` steps of projected gradient ascent on the cross-entropy from `points` (Madry et al. 2018, the inner problem),
+// in CraftingMode; the last iterate. `points`: N×C×H×W float32 in the ball, on its device, changed in place; `labels`:
+// N int64 there; `step_size` in units of the input, as Ball::Ascend takes it. Parameters' .grad() is not touched.
 torch::Tensor CraftPgdExamples(torch::nn::Sequential& network, const Ball& ball, torch::Tensor points,
                                const torch::Tensor& labels, uint32_t steps, double step_size);
 

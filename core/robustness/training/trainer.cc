@@ -34,6 +34,9 @@ absl::Status CheckTraining(const v1::Training& training, const Dataset& data) {
   if (training.has_pgd() && training.pgd().norm() != v1::NORM_LINF && training.pgd().norm() != v1::NORM_L2) {
     return absl::InvalidArgumentError(absl::StrCat("pgd training needs norm linf or l2, not ", training.pgd().norm()));
   }
+  if (training.has_pgd() && training.pgd().steps() == 0) {
+    return absl::InvalidArgumentError("pgd training needs at least one step");
+  }
   if (training.epochs() == 0 || training.batch_size() == 0 || data.count == 0 || training.examples() > data.count) {
     return absl::InvalidArgumentError(absl::StrCat(
         "training needs at least one epoch, one example a batch, and no more examples than the data set has: ",
@@ -121,6 +124,13 @@ class TrainingRun {
             .examples_done = epoch * examples_ + std::min((i + 1) * training_.batch_size(), examples_)};
         if (callbacks_.progress && !callbacks_.progress(progress)) return absl::CancelledError("stopped by its caller");
       }
+    }
+    // The loss of the next step would tell, but the last step has none.
+    for (const torch::Tensor& parameter : network_->parameters()) {
+      if (parameter.isfinite().all().item<bool>()) continue;
+      return absl::FailedPreconditionError(
+          absl::StrCat("the weights became NaN or infinite; try a lower learning_rate than ", training_.learning_rate(),
+                       ". In epoch ", epoch, " (from 0)"));
     }
     metrics.set_loss(loss_sum / static_cast<double>(examples_));
     metrics.set_accuracy(static_cast<double>(correct) / static_cast<double>(examples_));

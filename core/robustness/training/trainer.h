@@ -33,9 +33,10 @@ struct TrainedModel {
 };
 
 // Deterministic on one kind of device: equal arguments give equal bytes, resumed from `checkpoint` (null: from the
-// start) or not. Draws are keyed by (job.seed, job_digest). Errors: INVALID_ARGUMENT (a checkpoint that does not fit),
-// CANCELLED, FAILED_PRECONDITION (the loss became NaN or infinite: says in which epoch and suggests a lower learning
-// rate).
+// start) or not. Draws are keyed by (job.seed, job_digest). Errors: INVALID_ARGUMENT (a training or data that cannot be
+// used, a checkpoint that does not fit), CANCELLED, FAILED_PRECONDITION (the loss or the weights became NaN or
+// infinite: says in which epoch and suggests a lower learning rate), RESOURCE_EXHAUSTED and INTERNAL of
+// StatusFromException, and what epoch_done returns.
 absl::StatusOr<TrainedModel> Train(const v1::TrainJob& job, const std::string& job_digest, const Dataset& data,
                                    const SafeTensors* checkpoint, torch::Device device,
                                    const TrainCallbacks& callbacks);

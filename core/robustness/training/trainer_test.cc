@@ -200,6 +200,16 @@ TEST_F(TrainerTest, ALossThatIsNotFiniteEndsTheTrainingAndSaysWhere) {
                        AllOf(HasSubstr("lower learning_rate"), HasSubstr("epoch"), HasSubstr("step"))));
 }
 
+TEST_F(TrainerTest, WeightsThatDivergeInTheVeryLastStepAreNotAModel) {
+  v1::TrainJob job = StandardJob(data_, 1);
+  job.mutable_training()->set_batch_size(data_.count);  // one step
+  job.mutable_training()->set_optimizer(v1::OPTIMIZER_SGD);
+  job.mutable_training()->set_weight_decay(1e6);
+  job.mutable_training()->set_learning_rate(1e38);
+  EXPECT_THAT(Train(job, kDigest, data_, nullptr, torch::kCPU, {}),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("weights became NaN or infinite")));
+}
+
 TEST_F(TrainerTest, ACallerThatSaysStopGetsCancelled) {
   const TrainCallbacks stop = {.progress = [](const TrainProgress&) { return false; }, .epoch_done = nullptr};
   EXPECT_EQ(Train(StandardJob(data_, 2), kDigest, data_, nullptr, torch::kCPU, stop).status().code(),
@@ -255,6 +265,9 @@ TEST_F(TrainerTest, WhatCannotBeTrainedIsRefused) {
   job = StandardJob(data_, 1);
   job.mutable_training()->clear_method();
   EXPECT_THAT(refusal(job), invalid("method"));
+  job = PgdJob(data_, 1);
+  job.mutable_training()->mutable_pgd()->set_steps(0);
+  EXPECT_THAT(refusal(job), invalid("at least one step"));
   job = PgdJob(data_, 1, v1::NORM_UNSPECIFIED);
   EXPECT_THAT(refusal(job), invalid("norm linf or l2"));
   job = StandardJob(data_, 1);
