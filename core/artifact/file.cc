@@ -108,10 +108,17 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view data
   const std::string fresh = path + ".new";
   FileDescriptor file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!file.is_open()) return SystemError(errno, "cannot create file", fresh);
-  ABSL_RETURN_IF_ERROR(WriteAll(file, fresh, data));
-  if (::fsync(file.get()) != 0) return SystemError(errno, "cannot sync file", fresh);
-  if (const int error = file.Close(); error != 0) return SystemError(error, "cannot close file", fresh);
-  if (::rename(fresh.c_str(), path.c_str()) != 0) return SystemError(errno, "cannot rename file to", path);
+  const absl::Status replaced = [&]() -> absl::Status {
+    ABSL_RETURN_IF_ERROR(WriteAll(file, fresh, data));
+    if (::fsync(file.get()) != 0) return SystemError(errno, "cannot sync file", fresh);
+    if (const int error = file.Close(); error != 0) return SystemError(error, "cannot close file", fresh);
+    if (::rename(fresh.c_str(), path.c_str()) != 0) return SystemError(errno, "cannot rename file to", path);
+    return absl::OkStatus();
+  }();
+  if (!replaced.ok()) {
+    ::unlink(fresh.c_str());  // a full disk gets its space back
+    return replaced;
+  }
   const std::string directory = std::filesystem::path(path).parent_path().string();
   return SyncDirectory(directory.empty() ? "." : directory);
 }

@@ -52,9 +52,13 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
 absl::Status WriteAll(const FileDescriptor& file, const std::string& path, absl::string_view data);
 
 // Makes renames and new files in `directory` durable.
+// Errors: NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE.
 absl::Status SyncDirectory(const std::string& directory);
 
-// Replaces `path` in one step, through `path`.new; durable. REQUIRES: one writer of `path` at a time.
+// Replaces `path` in one step, through `path`.new, which is gone afterwards; durable. REQUIRES: one writer of `path` at
+// a time. Errors: NOT_FOUND (no such directory), PERMISSION_DENIED, INVALID_ARGUMENT (`path` is a directory),
+// RESOURCE_EXHAUSTED (disk full), UNAVAILABLE. `path` is then as it was or, where only the directory could not be
+// synced, new.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view data);
 
 }  // namespace tightrope

@@ -1,6 +1,8 @@
 #include "core/artifact/file.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -80,6 +82,32 @@ TEST(FileTest, FullDevice_IsResourceExhausted) {
   ASSERT_TRUE(full.is_open());
   EXPECT_THAT(WriteAll(full, "/dev/full", "x"),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("No space left on device")));
+}
+
+TEST(FileTest, ReplacingFailsForWantOfSpace_TheOldFileStaysAndNothingBesideIt) {
+  const TemporaryDirectory directory;
+  ASSERT_OK(WriteFileAtomically(directory / "file", "old"));
+  // A limit on the size of files stands for a full disk; without the signal, writing over it is an error.
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = ::signal(SIGXFSZ, SIG_IGN);
+  rlimit small = before;
+  small.rlim_cur = 4;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const absl::Status status = WriteFileAtomically(directory / "file", "longer than four bytes");
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  ::signal(SIGXFSZ, handler);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("cannot write file")));
+  EXPECT_EQ(*ReadFile(directory / "file", 100), "old");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory.path()), {}), 1);
+}
+
+TEST(FileTest, ReplacingADirectory_IsRefusedAndLeavesNothingBeside) {
+  const TemporaryDirectory directory;
+  std::filesystem::create_directory(directory / "place");
+  EXPECT_THAT(WriteFileAtomically(directory / "place", "x"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("Is a directory")));
+  EXPECT_FALSE(std::filesystem::exists(directory / "place.new"));
 }
 
 TEST(FileTest, WritingBelowAMissingDirectory_NamesTheFile) {

@@ -25,6 +25,9 @@ absl::Status Broken(absl::string_view what, absl::string_view value = "") {
   return absl::InvalidArgumentError(absl::StrCat("broken .npy file: ", what, value));
 }
 
+// Text of the file, fit for a message.
+std::string Shown(absl::string_view text) { return absl::CHexEscape(text.substr(0, 100)); }
+
 // Bytes of one item, or 0 for a type that is not a plain number.
 uint64_t ItemBytes(absl::string_view dtype) {
   for (const absl::string_view known : {"|b1", "|i1", "|u1"}) {
@@ -106,13 +109,13 @@ absl::StatusOr<std::string> ReadDtype(HeaderReader& reader) {
   std::optional<std::string> dtype = reader.TakeString();
   if (!dtype) return Broken("structured types cannot be read; save one plain array");
   if (dtype->find('O') != std::string::npos) {
-    return Broken("arrays of Python objects are never loaded; save numbers, got type ", *dtype);
+    return Broken("arrays of Python objects are never loaded; save numbers, got type ", Shown(*dtype));
   }
   if (dtype->substr(0, 1) == ">") {
-    return Broken("big-endian numbers cannot be read; save with astype of the '<' type, got type ", *dtype);
+    return Broken("big-endian numbers cannot be read; save with astype of the '<' type, got type ", Shown(*dtype));
   }
   if (ItemBytes(*dtype) == 0) {
-    return Broken("unknown type; save booleans, integers or floats of at most 64 bits, got type ", *dtype);
+    return Broken("unknown type; save booleans, integers or floats of at most 64 bits, got type ", Shown(*dtype));
   }
   return *std::move(dtype);
 }
@@ -143,7 +146,7 @@ absl::StatusOr<Header> ReadHeader(absl::string_view text) {
     } else if (*key == "shape" && !header.shape) {
       ABSL_ASSIGN_OR_RETURN(header.shape, ReadShape(reader));
     } else {
-      return Broken("the header has an unknown key, or one twice: ", absl::CHexEscape(*key).substr(0, 100));
+      return Broken("the header has an unknown key, or one twice: ", Shown(*key));
     }
     if (reader.Take(',')) continue;
     if (!reader.Take('}')) return Broken("the header is not a dictionary");

@@ -142,6 +142,7 @@ TEST(NpyTest, BrokenFilesSayWhatIsWrong) {
       {File(with("'|O'", "False", "(2,)")), "Python objects are never loaded; save numbers, got type |O"},
       {File(with("'>f4'", "False", "(2,)")), "big-endian numbers cannot be read"},
       {File(with("'<U8'", "False", "(2,)")), "unknown type; save booleans, integers or floats"},
+      {File(with("'<U8\x1b[2J'", "False", "(2,)")), "got type <U8\\x1b[2J"},
       {File(with("[('a', '<f4')]", "False", "(2,)")), "structured types cannot be read"},
       {File("{'descr': '<f4', 'shape': (2,), }"), "lacks one of descr, fortran_order, shape"},
       {File("{'descr': '<f4', 'descr': '<f4'}"), "an unknown key, or one twice: descr"},
@@ -156,6 +157,16 @@ TEST(NpyTest, BrokenFilesSayWhatIsWrong) {
     SCOPED_TRACE(broken.message);
     EXPECT_THAT(ParseNpy(broken.bytes), StatusIs(absl::StatusCode::kInvalidArgument,
                                                  AllOf(HasSubstr("broken .npy file: "), HasSubstr(broken.message))));
+  }
+}
+
+TEST(NpyTest, LongTypeIsCutInTheMessage) {
+  for (const std::string& type :
+       {std::string(60'000, 'x'), "O" + std::string(60'000, 'x'), ">" + std::string(60'000, 'x')}) {
+    const absl::Status status =
+        ParseNpy(File("{'descr': '" + type + "', 'fortran_order': False, 'shape': (2,), }")).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_LT(status.message().size(), 300u);
   }
 }
 
