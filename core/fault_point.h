@@ -5,7 +5,7 @@
 //   TIGHTROPE_KILL_AT=worker.training.after-epoch#3@/tmp/killed    at the third time it is reached
 //
 // The file after @ is created when the process dies there; while it exists nobody dies, so a restarted process lives.
-// Every point is listed in FaultPoints(), and the chaos test has one story for each.
+// Every point is listed in FaultPoints(); KillTest in tests/end_to_end_test.cc dies at each.
 #pragma once
 
 #include <string>

@@ -34,7 +34,6 @@ class Process {
   // Waits until its standard output holds `text`; false when it ended without.
   bool WaitForOutput(const std::string& text) const;
   std::string Output() const;
-  pid_t pid() const { return pid_; }
 
  private:
   std::string out_path_;
