@@ -47,7 +47,7 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Open(const Target& target) {
       absl::StatusOr<std::unique_ptr<CoordinatorServer>> started = CoordinatorServer::Start(
           {.directory = target.directory, .listen = "127.0.0.1:0", .insecure = false, .resume_experiments = false});
       // Another command came first and has the directory now: not wrong input, but a moment's bad luck.
-      if (absl::IsFailedPrecondition(started.status())) {
+      if (absl::IsAborted(started.status())) {
         return absl::UnavailableError(started.status().message());
       }
       ABSL_RETURN_IF_ERROR(started.status()) << "cannot open the store in " << target.directory;

@@ -120,7 +120,9 @@ class ArtifactRpc final : public v1::Artifacts::CallbackService {
           v1::FindMissingResponse missing;
           for (const std::string& sha256 : request->sha256()) {
             if (!IsSha256(sha256)) return absl::InvalidArgumentError("not a SHA-256 digest, 64 lower-case hex digits");
-            if (!blobs_->Has(sha256)) missing.add_sha256(sha256);
+            const absl::Status there = blobs_->EnsureDurable(sha256);
+            if (!there.ok() && !absl::IsNotFound(there)) return there;
+            if (!there.ok()) missing.add_sha256(sha256);
           }
           return missing;
         });

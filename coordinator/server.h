@@ -25,8 +25,10 @@ struct CoordinatorOptions {
 
 class CoordinatorServer {
  public:
-  // Errors: FAILED_PRECONDITION (another coordinator has the directory; a non-loopback address without `insecure`),
-  // UNAVAILABLE (the address cannot be bound, the store cannot be opened), DATA_LOSS (the store is damaged).
+  // Errors: INVALID_ARGUMENT (a malformed address; a file is where the directory should be), FAILED_PRECONDITION (a
+  // non-loopback address without `insecure`; a store written by a newer version), ABORTED (another coordinator has the
+  // directory), PERMISSION_DENIED, RESOURCE_EXHAUSTED (disk full), UNAVAILABLE (the address cannot be bound, the store
+  // cannot be opened), DATA_LOSS (the store is damaged, or no store).
   static absl::StatusOr<std::unique_ptr<CoordinatorServer>> Start(const CoordinatorOptions& options);
 
   virtual ~CoordinatorServer() = default;  // shuts down

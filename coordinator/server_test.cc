@@ -89,6 +89,16 @@ class ServerTest : public ::testing::Test {
     Context context;
     return coordinator_->Sync(&context, request, response);
   }
+  // Until a worker's Sync is held.
+  void AwaitWorker() {
+    v1::StatusResponse status;
+    while (status.workers().empty()) {
+      Context context;
+      const grpc::Status asked = experiments_->Status(&context, v1::StatusRequest(), &status);
+      EXPECT_TRUE(asked.ok()) << asked.error_message();
+      if (!asked.ok()) return;
+    }
+  }
   // Works as one worker until there is nothing left.
   void Work() {
     v1::SyncRequest request;
@@ -206,6 +216,7 @@ TEST_F(ServerTest, LongPollWakesOnSubmit) {
     request.set_poll_ms(60'000);
     status = Sync(request, &response);
   });
+  AwaitWorker();
   v1::SubmitResponse submitted;
   EXPECT_TRUE(Submit(EvaluationExperiment("e", 1, 1), &submitted).ok());
   worker.join();
@@ -224,11 +235,7 @@ TEST_F(ServerTest, ShutdownEndsHeldCalls) {
     v1::SyncResponse response;
     status = Sync(request, &response);
   });
-  v1::StatusResponse workers;
-  while (workers.workers().empty()) {
-    Context context;
-    ASSERT_TRUE(experiments_->Status(&context, v1::StatusRequest(), &workers).ok());
-  }
+  AwaitWorker();
   server_->Shutdown();
   worker.join();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
@@ -350,7 +357,7 @@ TEST_F(ServerTest, AddressIsWrittenForOthers) {
 TEST_F(ServerTest, DirectoryHasAnotherCoordinator_IsRefused) {
   Start();
   EXPECT_THAT(CoordinatorServer::Start({.directory = directory_}),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(server_->address())));
+              StatusIs(absl::StatusCode::kAborted, HasSubstr(server_->address())));
 }
 
 TEST_F(ServerTest, PortIsTaken_IsUnavailable) {

@@ -42,6 +42,12 @@ absl::Status CheckDigest(absl::string_view sha256) {
       absl::StrCat("malformed digest, must be 64 lower-case hexadecimal digits: \"", sha256.substr(0, 80), "\""));
 }
 
+// Makes the name of a blob durable.
+absl::Status SyncName(const std::string& directory, absl::string_view sha256) {
+  ABSL_RETURN_IF_ERROR(SyncDirectory(ShardDirectory(directory, sha256)));
+  return SyncDirectory(directory);
+}
+
 absl::Status MakeDirectory(const std::string& directory) {
   if (::mkdir(directory.c_str(), 0755) == 0 || errno == EEXIST) return absl::OkStatus();
   return SystemError(errno, "cannot create directory", directory);
@@ -151,8 +157,7 @@ absl::Status BlobStore::Writer::Commit() {
     return state.Fail(SystemError(errno, "cannot rename file to", path));
   }
   state.unfinished.clear();
-  ABSL_RETURN_IF_ERROR(SyncDirectory(ShardDirectory(state.directory, state.sha256)));
-  return SyncDirectory(state.directory);
+  return SyncName(state.directory, state.sha256);
 }
 
 absl::StatusOr<BlobStore> BlobStore::Open(const std::string& directory) {
@@ -186,14 +191,25 @@ absl::StatusOr<std::string> BlobStore::Get(absl::string_view sha256) const {
   return data;
 }
 
+absl::Status BlobStore::EnsureDurable(absl::string_view sha256) const {
+  ABSL_RETURN_IF_ERROR(Path(sha256).status());
+  return SyncName(directory_, sha256);
+}
+
+absl::Status BlobStore::Remove(absl::string_view sha256) const {
+  ABSL_RETURN_IF_ERROR(CheckDigest(sha256));
+  const std::string path = BlobPath(directory_, sha256);
+  if (::unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  return SystemError(errno, "cannot remove file", path);
+}
+
 absl::StatusOr<std::string> BlobStore::Put(absl::string_view data) const {
   std::string sha256 = Sha256(data);
   struct stat status;
   if (::stat(BlobPath(directory_, sha256).c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
       static_cast<uint64_t>(status.st_size) == data.size()) {
     // Whoever renamed it into place may not have come to sync the directories yet.
-    ABSL_RETURN_IF_ERROR(SyncDirectory(ShardDirectory(directory_, sha256)));
-    ABSL_RETURN_IF_ERROR(SyncDirectory(directory_));
+    ABSL_RETURN_IF_ERROR(SyncName(directory_, sha256));
     return sha256;
   }
   ABSL_ASSIGN_OR_RETURN(const std::unique_ptr<Writer> writer, StartPut(sha256, data.size()));

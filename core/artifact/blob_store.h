@@ -48,6 +48,13 @@ class BlobStore {
   absl::StatusOr<std::string> Path(absl::string_view sha256) const;
   // The whole blob, its digest checked. Errors: as Path; DATA_LOSS (the file was changed on disk).
   absl::StatusOr<std::string> Get(absl::string_view sha256) const;
+  // Makes sure that a blob that is there stays: whoever put it may not have come to sync the directories yet.
+  // Errors: as Path; RESOURCE_EXHAUSTED, UNAVAILABLE.
+  absl::Status EnsureDurable(absl::string_view sha256) const;
+  // Forgets a blob; one that is not there is no error. Who reads it now may finish; who comes later gets NOT_FOUND.
+  // After a crash of the machine it may be back. Errors: INVALID_ARGUMENT (malformed digest), PERMISSION_DENIED,
+  // UNAVAILABLE.
+  absl::Status Remove(absl::string_view sha256) const;
   // Stores `data`, returns its digest; a blob that is there already, whole, is not written again. Errors: as Writer.
   absl::StatusOr<std::string> Put(absl::string_view data) const;
   // For data that arrives in pieces. A blob that is there already is replaced on Commit, which repairs one that was

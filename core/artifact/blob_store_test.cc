@@ -100,6 +100,26 @@ TEST_F(BlobStoreTest, BlobArrivesInPieces_VisibleOnlyAfterCommit) {
   EXPECT_THAT((*writer)->Commit(), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("already committed")));
 }
 
+TEST_F(BlobStoreTest, RemovedBlobIsNotFound_AndMayBePutAgain) {
+  const BlobStore store = Open();
+  const std::string digest = *store.Put("abc");
+  ASSERT_OK(store.Put("another"));
+  ASSERT_OK(store.Remove(digest));
+  EXPECT_FALSE(store.Has(digest));
+  EXPECT_THAT(store.Get(digest), StatusIs(absl::StatusCode::kNotFound, HasSubstr(digest)));
+  EXPECT_OK(store.Remove(digest)) << "it is gone, and that is what was asked for";
+  EXPECT_EQ(*store.Put("abc"), digest);
+  EXPECT_EQ(*store.Get(digest), "abc");
+  EXPECT_EQ(*store.Get(Sha256("another")), "another");
+}
+
+TEST_F(BlobStoreTest, OnlyWhatIsThereIsMadeDurable) {
+  const BlobStore store = Open();
+  EXPECT_THAT(store.EnsureDurable(Sha256("abc")), StatusIs(absl::StatusCode::kNotFound, HasSubstr(Sha256("abc"))));
+  ASSERT_OK(store.Put("abc"));
+  EXPECT_OK(store.EnsureDurable(Sha256("abc")));
+}
+
 TEST_F(BlobStoreTest, DroppedWriterLeavesNothing) {
   const BlobStore store = Open();
   {
@@ -148,6 +168,8 @@ TEST_F(BlobStoreTest, MalformedDigestsNeverBecomePaths) {
     EXPECT_THAT(store.Path(digest), malformed);
     EXPECT_THAT(store.Get(digest), malformed);
     EXPECT_THAT(store.StartPut(digest, 1), malformed);
+    EXPECT_THAT(store.EnsureDurable(digest), malformed);
+    EXPECT_THAT(store.Remove(digest), malformed);
   }
   EXPECT_THAT(FilesBelow(directory_.path()), IsEmpty());
 }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -29,6 +30,30 @@ struct flock WholeFile() {
   return lock;
 }
 
+// The directory that holds the name `path`, whether that ends in a slash or not.
+fs::path Parent(const fs::path& path) {
+  return path.has_filename() ? path.parent_path() : path.parent_path().parent_path();
+}
+
+// Creates `directory` and what is missing above it. What was made stays after a crash of the machine: every directory
+// that has got a new entry is synced.
+absl::Status CreateDirectories(const std::string& directory) {
+  std::error_code error;
+  std::vector<fs::path> grown;
+  for (fs::path path = fs::absolute(directory, error); path.has_relative_path() && !fs::exists(path, error);
+       path = Parent(path)) {
+    grown.push_back(Parent(path));
+  }
+  fs::create_directories(directory, error);
+  if (error == std::errc::not_a_directory || error == std::errc::file_exists) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a file is where the data directory should be; give another --dir: ", directory));
+  }
+  if (error) return SystemError(error.value(), "cannot create directory", directory);
+  for (const fs::path& parent : grown) ABSL_RETURN_IF_ERROR(SyncDirectory(parent.string()));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 DataDirectory::DataDirectory(std::string root) : root_(std::move(root)) {}
@@ -49,13 +74,7 @@ bool DataDirectory::HasStore() const {
 
 absl::Status DataDirectory::Create() const {
   for (const std::string& directory : {root_, ArtifactsPath(), CachePath(), root_ + "/logs"}) {
-    std::error_code error;
-    fs::create_directories(directory, error);
-    if (error == std::errc::not_a_directory || error == std::errc::file_exists) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("a file is where the data directory should be; give another --dir: ", directory));
-    }
-    if (error) return SystemError(error.value(), "cannot create directory", directory);
+    ABSL_RETURN_IF_ERROR(CreateDirectories(directory));
   }
   return absl::OkStatus();
 }
@@ -76,7 +95,7 @@ absl::StatusOr<DataDirectory::Lock> DataDirectory::Acquire() const {
   if (::fcntl(file.get(), F_OFD_SETLK, &lock) != 0) {
     if (errno != EAGAIN && errno != EACCES) return SystemError(errno, "cannot lock file", LockPath());
     const absl::StatusOr<std::string> address = RunningAddress();
-    return absl::FailedPreconditionError(
+    return absl::AbortedError(
         absl::StrCat("another coordinator is using this data directory; stop it, or give another --dir: ", root_,
                      address.ok() ? absl::StrCat(" (its address: ", *address, ")") : ""));
   }

@@ -30,8 +30,8 @@ class DataDirectory {
   std::string WorkerLogPath(int worker) const;  // zero-padded, so that names sort
 
   bool HasStore() const;  // there is a results.sqlite
-  // Creates the directory and its sub-directories where missing. Errors: INVALID_ARGUMENT (a file is in the way),
-  // PERMISSION_DENIED, RESOURCE_EXHAUSTED (disk full), UNAVAILABLE.
+  // Creates the directory and its sub-directories where missing, durably. Errors: INVALID_ARGUMENT (a file is in the
+  // way), PERMISSION_DENIED, RESOURCE_EXHAUSTED (disk full), UNAVAILABLE.
   absl::Status Create() const;
 
   // Held by the coordinator; released by the destructor or the end of the process. Move-only.
@@ -47,8 +47,7 @@ class DataDirectory {
     int descriptor_;
   };
   // REQUIRES: Create. Forgets the address of an earlier owner.
-  // Errors: FAILED_PRECONDITION (another coordinator has it; the message gives its address), PERMISSION_DENIED,
-  // UNAVAILABLE.
+  // Errors: ABORTED (another coordinator has it; the message gives its address), PERMISSION_DENIED, UNAVAILABLE.
   absl::StatusOr<Lock> Acquire() const;
   // Written after Acquire, atomically. Errors: PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE.
   absl::Status WriteAddress(const std::string& address) const;

@@ -48,6 +48,16 @@ TEST_F(DataDirectoryTest, CreatedTwice_KeepsWhatIsThere) {
   EXPECT_TRUE(fs::is_directory(fs::path(data_.WorkerLogPath(0)).parent_path()));
 }
 
+TEST_F(DataDirectoryTest, NamedWithSlashesOrRelative_IsCreatedAllTheSame) {
+  const fs::path before = fs::current_path();
+  fs::current_path(directory_.path());
+  for (const std::string root : {"one/", "two//", "three/deep/", "four", "./five", "six/."}) {
+    EXPECT_OK(DataDirectory(root).Create()) << root;
+    EXPECT_TRUE(fs::is_directory(directory_ / root + "/artifacts")) << root;
+  }
+  fs::current_path(before);
+}
+
 TEST_F(DataDirectoryTest, HasNoStoreBeforeThereIsAFile) {
   EXPECT_FALSE(data_.HasStore());
   fs::create_directory(data_.StorePath());
@@ -76,10 +86,10 @@ TEST_F(DataDirectoryTest, DirectoryThatCannotBeMade_IsPermissionDenied) {
 TEST_F(DataDirectoryTest, SecondCoordinator_IsRefusedAndToldWhereTheFirstListens) {
   const auto lock = data_.Acquire();
   ASSERT_OK(lock);
-  EXPECT_THAT(data_.Acquire(), StatusIs(absl::StatusCode::kFailedPrecondition,
-                                        AllOf(HasSubstr("another coordinator"), HasSubstr(data_.root()))));
+  EXPECT_THAT(data_.Acquire(),
+              StatusIs(absl::StatusCode::kAborted, AllOf(HasSubstr("another coordinator"), HasSubstr(data_.root()))));
   ASSERT_OK(data_.WriteAddress("127.0.0.1:4242"));
-  EXPECT_THAT(data_.Acquire(), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("127.0.0.1:4242")));
+  EXPECT_THAT(data_.Acquire(), StatusIs(absl::StatusCode::kAborted, HasSubstr("127.0.0.1:4242")));
 }
 
 TEST_F(DataDirectoryTest, AddressIsThatOfTheRunningCoordinator) {
@@ -106,7 +116,7 @@ TEST_F(DataDirectoryTest, MovedLockIsHeldOnce) {
   {
     DataDirectory::Lock moved = *std::move(first);
     DataDirectory::Lock again = std::move(moved);
-    EXPECT_THAT(data_.Acquire(), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("another coordinator")));
+    EXPECT_THAT(data_.Acquire(), StatusIs(absl::StatusCode::kAborted, HasSubstr("another coordinator")));
   }
   EXPECT_OK(data_.Acquire());
 }
@@ -128,7 +138,7 @@ TEST_F(DataDirectoryTest, CoordinatorKilled_ItsStaleAddressIsNotFound_AndAnother
   ::close(ready[1]);
   ASSERT_EQ(byte, 'y');
   EXPECT_EQ(*data_.RunningAddress(), "127.0.0.1:4242");
-  EXPECT_THAT(data_.Acquire(), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("127.0.0.1:4242")));
+  EXPECT_THAT(data_.Acquire(), StatusIs(absl::StatusCode::kAborted, HasSubstr("127.0.0.1:4242")));
 
   ASSERT_EQ(::kill(child, SIGKILL), 0);
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
