@@ -49,10 +49,7 @@ void Scheduler::On(const ExperimentStored& event, Effects& effects) {
     experiment->members.push_back({job, planned.cached_shards, planned.cached_examples});
     job->references.push_back({experiment.get(), static_cast<uint32_t>(experiment->members.size() - 1)});
     if (!job->settled) ++experiment->unfinished;
-    if (event.fresh_budget) {
-      RenewJob(job);
-      NoteProgress(job, effects);
-    }
+    if (event.fresh_budget) RenewJob(job, effects);
     UpdateReady(job);
   }
   std::unique_ptr<Experiment>& slot = experiments_[event.name];
@@ -130,8 +127,12 @@ Scheduler::Job* Scheduler::AddJob(const PlannedJob& planned) {
   return job;
 }
 
-void Scheduler::RenewJob(Job* job) {
+void Scheduler::RenewJob(Job* job, Effects& effects) {
   for (Shard& shard : job->shards) shard.failures = shard.losses = 0;
+  Revive(job, effects);
+}
+
+void Scheduler::Revive(Job* job, Effects& effects) {
   if (!job->stopped) return;
   // A dependency of the same plan was renewed before; of what is still stopped, the reason stays.
   for (const Job* dependency : job->dependencies) {
@@ -143,6 +144,11 @@ void Scheduler::RenewJob(Job* job) {
   for (uint32_t i = 0; i < job->shards.size(); ++i) {
     const State state = job->shards[i].state;
     if (state == State::kFailed || state == State::kCancelled) SetState(job, i, next);
+  }
+  NoteProgress(job, effects);
+  // Other experiments may have needed it, too.
+  for (Job* dependant : job->dependants) {
+    if (!dependant->failed) Revive(dependant, effects);
   }
 }
 
@@ -315,25 +321,59 @@ void Scheduler::On(const WorkRequested& event, Effects& effects) {
   // Towards the end of the queue everybody gets a share, so that nobody idles beside a worker that hoards.
   const uint64_t share = (ready_shards_ + present_workers_ - 1) / present_workers_;
   uint64_t granted = 0;
-  for (; granted < std::min<uint64_t>(event.count, share) && !ready_.empty(); ++granted) Grant(worker, effects);
+  while (granted < std::min<uint64_t>(event.count, share) && Grant(worker, effects)) ++granted;
   for (; granted < event.count && worker->leases.size() < worker->executors; ++granted) {
-    if (ready_.empty() && !FreeQueuedLease(worker)) return;
-    Grant(worker, effects);
+    if (Grant(worker, effects)) continue;
+    if (!FreeQueuedLease(worker) || !Grant(worker, effects)) return;
   }
 }
 
-void Scheduler::Grant(Worker* worker, Effects& effects) {
-  Job* const job = ready_.begin()->second;
-  uint32_t index;
-  do {
-    std::pop_heap(job->pending.begin(), job->pending.end(), std::greater<>());
-    index = job->pending.back();
-    job->pending.pop_back();
-  } while (job->shards[index].state != State::kPending);
-  job->shards[index].epoch = uint64_t{options_.generation} << kEpochCounterBits | ++grants_;
-  job->shards[index].spent = false;
-  StartLease(job, index, worker);
-  effects.push_back(LeaseGranted{worker->id, job->Key(index), job->ranges[index]});
+bool Scheduler::MustPass(const Worker* worker, const WorkerIds& failed_on) const {
+  if (!failed_on.contains(worker->id)) return false;
+  const auto present = std::count_if(failed_on.begin(), failed_on.end(), [this](const std::string& id) {
+    const auto it = workers_.find(id);
+    return it != workers_.end() && !it->second->leaving;
+  });
+  return present_workers_ > present;
+}
+
+std::optional<uint32_t> Scheduler::PopPending(Job* job, const Worker* worker) {
+  const auto pop = [](std::vector<uint32_t>& heap) {
+    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
+    heap.pop_back();
+  };
+  std::vector<uint32_t>* first = nullptr;
+  for (auto it = job->pending.begin(); it != job->pending.end();) {
+    auto& [failed_on, heap] = *it;
+    while (!heap.empty() &&
+           (job->shards[heap.front()].state != State::kPending || job->FailedOn(heap.front()) != failed_on)) {
+      pop(heap);
+    }
+    if (heap.empty()) {
+      it = job->pending.erase(it);
+      continue;
+    }
+    if ((first == nullptr || heap.front() < first->front()) && !MustPass(worker, failed_on)) first = &heap;
+    ++it;
+  }
+  if (first == nullptr) return std::nullopt;
+  const uint32_t index = first->front();
+  pop(*first);
+  return index;
+}
+
+bool Scheduler::Grant(Worker* worker, Effects& effects) {
+  for (const auto& [priority, ready] : ready_) {
+    Job* const job = ready;
+    const std::optional<uint32_t> index = PopPending(job, worker);
+    if (!index.has_value()) continue;
+    job->shards[*index].epoch = uint64_t{options_.generation} << kEpochCounterBits | ++grants_;
+    job->shards[*index].spent = false;
+    StartLease(job, *index, worker);
+    effects.push_back(LeaseGranted{worker->id, job->Key(*index), job->ranges[*index]});
+    return true;
+  }
+  return false;
 }
 
 bool Scheduler::FreeQueuedLease(const Worker* worker) {
@@ -341,8 +381,10 @@ bool Scheduler::FreeQueuedLease(const Worker* worker) {
     if (other == worker) continue;
     // The last in the order of the plan is the last that it would come to.
     for (auto lease = other->leases.rbegin(); lease != other->leases.rend(); ++lease) {
-      if (lease->second.started) continue;
-      EndLease(lease->second.job, lease->first.second, State::kPending);
+      Job* const job = lease->second.job;
+      const uint32_t index = lease->first.second;
+      if (lease->second.started || !job->IsWanted() || MustPass(worker, job->FailedOn(index))) continue;
+      EndLease(job, index, State::kPending);
       return true;
     }
   }

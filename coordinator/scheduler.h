@@ -29,9 +29,13 @@
 // worker with a free executor takes over what waits like that at another: no shard queues behind a long training while
 // somebody idles.
 //
+// A shard that failed on a worker goes to another one, as long as one is present on which it has not failed. So a
+// worker on which everything fails at once (a full disk, a dead GPU) cannot use up the budgets of all that is pending.
+//
 // Deadlines belong to workers, not leases: every Sync lists and so extends all leases of its worker.
 //
-// Not thread-safe. Every operation is O(log n) in the number of shards, per shard that it touches.
+// Not thread-safe. Every operation is O(log n) in the number of shards, per shard that it touches; a worker on which
+// much has failed costs a look at each job that it is passed over for.
 #pragma once
 
 #include <array>
@@ -97,7 +101,8 @@ class Scheduler {
   // `now` never goes back inside: an earlier one than before counts as the latest seen.
   std::vector<SchedulerEffect> Apply(const SchedulerEvent& event, absl::Time now);
 
-  // Whether a WorkRequested could be granted anything.
+  // Whether a WorkRequested might be granted something. Where it is not (what is there failed on that worker, or may
+  // not be taken over), it changes nothing that can be seen.
   bool HasWork() const { return ready_shards_ > 0 || !queueing_.empty(); }
   // When TimePassed has something to do; infinite future: never.
   absl::Time NextDeadline() const;
@@ -121,6 +126,7 @@ class Scheduler {
   struct Experiment;
   using Effects = std::vector<SchedulerEffect>;
   using Priority = std::pair<uint64_t, uint32_t>;  // order of the experiment, position in its plan
+  using WorkerIds = std::set<std::string, std::less<>>;
 
   void On(const ExperimentStored& event, Effects& effects);
   void On(const WorkerSynced& event, Effects& effects);
@@ -132,7 +138,10 @@ class Scheduler {
   Job* FindJob(absl::string_view digest) const;
   Job* AddJob(const PlannedJob& planned);
   void ForgetJob(Job* job);
-  void RenewJob(Job* job);  // a failed or cancelled job starts again; any job gets whole budgets
+  // A failed or cancelled job starts again; any job gets whole budgets.
+  void RenewJob(Job* job, Effects& effects);
+  // Lets a stopped job go on whose dependencies do, and then what was cancelled only because of it.
+  void Revive(Job* job, Effects& effects);
   void Dereference(Experiment* experiment);
   bool MayTakeOver(const Shard& shard, uint64_t epoch) const;
   void SetState(Job* job, uint32_t index, State state);
@@ -151,9 +160,14 @@ class Scheduler {
   void Touch(Worker* worker);
   // Keeps queueing_ right; after every change of the worker's leases or executors.
   void NoteQueue(Worker* worker);
-  // The lease of the first ready shard, to `worker`. REQUIRES: ready_shards_ > 0.
-  void Grant(Worker* worker, Effects& effects);
-  // Frees a lease that another worker has waiting behind what it runs; false: there is none.
+  // Whether somebody else is present on whom that has not failed which failed on these, `worker` among them.
+  bool MustPass(const Worker* worker, const WorkerIds& failed_on) const;
+  // Takes the first pending shard that `worker` may have out of the job's queue; nothing: there is none.
+  std::optional<uint32_t> PopPending(Job* job, const Worker* worker);
+  // The lease of the first ready shard that `worker` may have, to it; false: there is none.
+  bool Grant(Worker* worker, Effects& effects);
+  // Frees a lease that another worker has waiting behind what it runs, and that `worker` may have; false: there is
+  // none.
   bool FreeQueuedLease(const Worker* worker);
   void ExpireWorker(Worker* worker, Effects& effects);
   void ForgetWorker(Worker* worker);

@@ -111,6 +111,7 @@ void Scheduler::On(const AttemptDurable& event, Effects& effects) {
     } else if (failure.permanent || shard.failures > options_.max_failures) {
       FailShard(job, index, failure.message, effects);
     } else {
+      job->failed_on[index].insert(offer.worker);
       SetState(job, index, State::kPending);
     }
   }
@@ -121,6 +122,7 @@ void Scheduler::CommitShard(Job* job, uint32_t index, const ResultDigest& result
   Shard& shard = job->shards[index];
   shard.result = result;
   SetState(job, index, State::kCommitted);
+  job->failed_on.erase(index);
   job->examples_committed += job->Examples(index);
   const auto [first, last] = job->late.equal_range(index);
   for (auto late = first; late != last; ++late) {

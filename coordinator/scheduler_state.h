@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -56,8 +57,11 @@ struct Scheduler::Job {
   bool stopped = false;              // failed or cancelled: nothing more is handed out
   bool settled = false;              // nothing blocked, pending or leased
   std::optional<Priority> ready_at;  // its key in ready_
-  // A heap, smallest index first, of every pending shard and of some that are no longer pending.
-  std::vector<uint32_t> pending;
+  // By shard, of those that failed and were tried again: the workers on which they did.
+  absl::flat_hash_map<uint32_t, WorkerIds> failed_on;
+  // Heaps, smallest index first, by the workers on which the shards failed: of every pending shard, and of some that
+  // are no longer pending or have failed on more workers since.
+  std::map<WorkerIds, std::vector<uint32_t>> pending;
   absl::flat_hash_map<uint32_t, Offer> committing;
   // Refused results, to be compared with the one that is committed.
   std::multimap<uint32_t, Offer> late;
@@ -65,15 +69,22 @@ struct Scheduler::Job {
   uint32_t Count(State state) const { return counts[static_cast<size_t>(state)]; }
   // Why its dependants cannot run.
   std::string ReasonForDependants() const { return failed ? "a job that it needs failed: " + message : message; }
+  bool IsWanted() const;  // by an active experiment
   bool IsCommitted() const { return Count(State::kCommitted) == shards.size(); }
   bool HasLeftovers() const {
     return Count(State::kBlocked) + Count(State::kPending) + Count(State::kLeased) + Count(State::kCommitting) > 0;
   }
   uint64_t Examples(uint32_t index) const { return counts_examples ? ranges[index].end - ranges[index].begin : 0; }
   LeaseKey Key(uint32_t index) const { return {digest, index, shards[index].epoch}; }
+  const WorkerIds& FailedOn(uint32_t index) const {
+    static const WorkerIds* const kNone = new WorkerIds;
+    const auto it = failed_on.find(index);
+    return it == failed_on.end() ? *kNone : it->second;
+  }
   void PushPending(uint32_t index) {
-    pending.push_back(index);
-    std::push_heap(pending.begin(), pending.end(), std::greater<>());
+    std::vector<uint32_t>& heap = pending[FailedOn(index)];
+    heap.push_back(index);
+    std::push_heap(heap.begin(), heap.end(), std::greater<>());
   }
 };
 
@@ -106,5 +117,10 @@ struct Scheduler::Experiment {
   std::vector<Member> members;
   size_t unfinished = 0;  // members that are not settled
 };
+
+inline bool Scheduler::Job::IsWanted() const {
+  return std::any_of(references.begin(), references.end(),
+                     [](const Reference& reference) { return reference.experiment->active; });
+}
 
 }  // namespace tightrope

@@ -100,7 +100,12 @@ absl::Status Scheduler::CheckInvariants() const {
     if (job.references.empty()) return broken("a job that nobody refers to: ", digest);
     std::array<uint32_t, kStates> counts{};
     uint64_t examples = 0;
-    const std::set<uint32_t> queued(job.pending.begin(), job.pending.end());
+    std::set<uint32_t> queued;
+    for (const auto& [failed_on, heap] : job.pending) {
+      for (const uint32_t index : heap) {
+        if (job.FailedOn(index) == failed_on) queued.insert(index);
+      }
+    }
     for (uint32_t i = 0; i < job.shards.size(); ++i) {
       const Shard& shard = job.shards[i];
       ++counts[static_cast<size_t>(shard.state)];
@@ -116,9 +121,7 @@ absl::Status Scheduler::CheckInvariants() const {
     if (counts != job.counts) return broken("counts by state differ: ", digest);
     if (examples != job.examples_committed) return broken("committed examples differ: ", digest);
     uint32_t missing = 0;
-    bool active = false;
     for (const Job* dependency : job.dependencies) missing += dependency->IsCommitted() ? 0 : 1;
-    for (const Job::Reference& reference : job.references) active = active || reference.experiment->active;
     if (missing != job.missing_dependencies) return broken("missing dependencies differ: ", digest);
     if (missing > 0 && job.Count(State::kPending) + job.Count(State::kLeased) > 0) {
       return broken("runs before what it needs: ", digest);
@@ -129,8 +132,9 @@ absl::Status Scheduler::CheckInvariants() const {
     }
     if (job.failed != (job.Count(State::kFailed) > 0)) return broken("failed, or not: ", digest);
     if (job.settled == job.HasLeftovers()) return broken("settled, or not: ", digest);
-    if (job.ready_at.has_value() != (active && job.Count(State::kPending) > 0))
+    if (job.ready_at.has_value() != (job.IsWanted() && job.Count(State::kPending) > 0)) {
       return broken("ready, or not: ", digest);
+    }
     if (job.ready_at.has_value()) {
       const auto it = ready_.find(*job.ready_at);
       if (it == ready_.end() || it->second != &job) return broken("not in the ready queue: ", digest);

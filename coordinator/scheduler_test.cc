@@ -471,6 +471,98 @@ TEST_F(SchedulerTest, LeaseThatIsAboutToStartIsNotTakenOver) {
   EXPECT_THAT(Take("second", 1), IsEmpty());
 }
 
+TEST_F(SchedulerTest, WaitingLeaseOfAJobThatOnlyAnInactiveExperimentShows_IsNotTakenOver) {
+  Apply(ExperimentStored{.name = "old", .order = ++order_, .active = false, .jobs = {MakeJob("a", 1)}});
+  Submit("e", {MakeJob("a", 1), MakeJob("b", 1)});
+  Apply(WorkerSynced{.worker = "busy", .executors = 1});
+  const std::vector<LeaseKey> leases = Take("busy", 2);
+  ASSERT_THAT(leases, SizeIs(2));
+  Submit("e", {MakeJob("b", 1), MakeJob("c", 1)});
+  EXPECT_EQ(TakeOne("other").job, "c");
+  Apply(WorkerSynced{.worker = "busy", .running = {{leases[0], false}, {leases[1], true}}, .executors = 1});
+  Apply(WorkerSynced{.worker = "idle", .executors = 1});
+  EXPECT_THAT(Take("idle", 1), IsEmpty());
+  EXPECT_TRUE(scheduler_.Holds("busy", leases[0]));
+}
+
+TEST_F(SchedulerTest, WorkerOnWhichEverythingFailsAtOnce_FailsNoJob) {
+  Submit("e", {MakeJob("a", 3), MakeJob("b", 2)});
+  Sync("healthy");
+  const LeaseKey held = Take("healthy", 1).at(0);
+  Sync("broken");
+  for (int failed = 0; failed < 4; ++failed) {
+    const std::vector<LeaseKey> leases = Take("broken", 1);
+    ASSERT_THAT(leases, SizeIs(1)) << failed;
+    EXPECT_THAT(Only<JobFailed>(Fail("broken", leases[0])), IsEmpty());
+  }
+  EXPECT_THAT(Take("broken", 8), IsEmpty()) << "each shard has failed there once";
+  EXPECT_EQ(Shards().pending, 4u);
+  Commit("healthy", held);
+  for (int i = 0; i < 4; ++i) Commit("healthy", Take("healthy", 1).at(0));
+  EXPECT_EQ(Shards().committed, 5u);
+}
+
+TEST_F(SchedulerTest, ShardFailedOnAWorker_ComesBackToItOnceNobodyElseIsLeft) {
+  Submit("e", {MakeJob("a", 1), MakeJob("b", 1)});
+  Sync("other");
+  Sync("first");
+  ASSERT_EQ(Take("other", 1).at(0).job, "a");
+  const LeaseKey lease = Take("first", 1).at(0);
+  Fail("first", lease);
+  EXPECT_THAT(Take("first", 2), IsEmpty());
+  Sync("other", {}, {}, /*leaving=*/true);
+  std::vector<std::string> jobs;
+  for (const LeaseKey& again : Take("first", 2)) jobs.push_back(again.job);
+  EXPECT_THAT(jobs, ElementsAre("a", "b"));
+}
+
+TEST_F(SchedulerTest, WaitingLeaseThatFailedOnTheIdleWorker_IsNotTakenOver) {
+  Submit("e", {MakeJob("a", 1), MakeJob("b", 1)});
+  Apply(WorkerSynced{.worker = "busy", .executors = 1});
+  Apply(WorkerSynced{.worker = "idle", .executors = 1});
+  const LeaseKey running = Take("busy", 1).at(0);
+  ASSERT_EQ(running.job, "a");
+  const LeaseKey failed = Take("idle", 1).at(0);
+  ASSERT_EQ(failed.job, "b");
+  Fail("idle", failed);
+  Apply(WorkerSynced{.worker = "busy", .running = {{running, true}}, .executors = 1});
+  ASSERT_EQ(Take("busy", 1).at(0).job, "b");
+  EXPECT_THAT(Take("idle", 1), IsEmpty());
+}
+
+TEST_F(SchedulerTest, SharedTrainingIsSubmittedAgain_WhatAnotherExperimentHangsOnItGoesOn) {
+  const auto plan = [](const std::string& name) {
+    return std::vector<PlannedJob>{MakeJob("train", 1), MakeJob("attack-" + name, 1, {"train"}),
+                                   MakeJob("summary-" + name, 1, {"attack-" + name})};
+  };
+  Submit("one", plan("one"));
+  Submit("two", plan("two"));
+  Fail("w", TakeOne("w"), /*permanent=*/true);
+  EXPECT_TRUE(scheduler_.Snapshot("two")->finished);
+  EXPECT_EQ(Shards("two").cancelled, 2u);
+  Submit("one", plan("one"));
+  EXPECT_FALSE(scheduler_.Snapshot("two")->finished);
+  EXPECT_EQ(Shards("two").blocked, 2u);
+  std::vector<SchedulerEffect> effects;
+  for (int i = 0; i < 5; ++i) effects = Commit("w", TakeOne("w"));
+  EXPECT_THAT(Only<ExperimentFinished>(effects), SizeIs(1));
+  EXPECT_EQ(Jobs("one").committed, 3u);
+  EXPECT_EQ(Jobs("two").committed, 3u);
+}
+
+TEST_F(SchedulerTest, SharedTrainingIsSubmittedAgain_WhatFailedByItselfStaysFailed) {
+  Submit("one", {MakeJob("train", 2)});
+  Submit("two", {MakeJob("train", 2), MakeJob("other", 1), MakeJob("attack", 1, {"train", "other"})});
+  Sync("w");
+  const std::vector<LeaseKey> leases = Take("w", 3);
+  ASSERT_THAT(leases, SizeIs(3));
+  Fail("w", leases[0], /*permanent=*/true);
+  Fail("w", leases[2], /*permanent=*/true);
+  Submit("one", {MakeJob("train", 2)});
+  EXPECT_EQ(Jobs("two").failed, 1u);
+  EXPECT_EQ(Jobs("two").cancelled, 1u);
+}
+
 // A million shards are handed out and committed in seconds; anything quadratic would take hours.
 TEST(SchedulerSizeTest, MillionShardsStayFast) {
   Scheduler scheduler({.generation = 1});
