@@ -1,5 +1,6 @@
 // The three gRPC services: conversion only. Calls that wait are callback reactors, so that a held Sync costs no thread;
-// what touches a disk runs on the pool.
+// what reads, writes or syncs files, the store's among them, runs on the pool. A Sync runs on gRPC's thread: it hands
+// what is to be stored to the writer thread, and asks the file system only whether artifacts are there.
 #pragma once
 
 #include <memory>

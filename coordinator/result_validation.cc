@@ -17,18 +17,6 @@ absl::Status Wrong(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat("the result is not what the shard asked for: ", parts...));
 }
 
-absl::Status CheckArtifact(const v1::Artifact& artifact, const BlobStore& blobs) {
-  const absl::StatusOr<std::string> path = blobs.Path(artifact.sha256());
-  if (!path.ok()) return Wrong("an artifact is not in the store: ", artifact.role(), ": ", path.status().message());
-  std::error_code error;
-  const uint64_t size = std::filesystem::file_size(*path, error);
-  if (error || size != artifact.size()) {
-    return Wrong("an artifact has another size: ", artifact.role(), " ", artifact.sha256(), " said ", artifact.size(),
-                 ", found ", error ? error.message() : absl::StrCat(size));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status CheckEpoch(const v1::EpochMetrics& epoch) {
   for (const double value : {epoch.loss(), epoch.accuracy(), epoch.learning_rate(), epoch.epsilon()}) {
     if (!std::isfinite(value)) return Wrong("a metric is not finite: epoch ", epoch.epoch());
@@ -52,12 +40,24 @@ absl::Status CheckWitness(const v1::ExampleRecord& record, const v1::Attack& att
   }
   switch (record.verdict()) {
     case v1::VERDICT_BROKEN:
+      if (record.adversarial_prediction() < 0) {
+        return Wrong("a broken example has no adversarial prediction: example ", record.index());
+      }
       if (record.adversarial_prediction() == record.label()) {
         return Wrong("a broken example is classified correctly: example ", record.index());
       }
+      // One that is misclassified as it is, is its own witness; any other has one that was found.
+      if ((record.witness_row() >= 0) != (record.clean_prediction() == record.label())) {
+        return Wrong("a broken example has a witness too many or too few: example ", record.index());
+      }
       return absl::OkStatus();
     case v1::VERDICT_UNDECIDED:
-      if (record.witness_row() != -1) return Wrong("an undecided example has a witness: example ", record.index());
+      if (record.witness_row() != -1 || record.adversarial_prediction() != -1 || record.distance() != 0) {
+        return Wrong("an undecided example has a witness: example ", record.index());
+      }
+      if (record.clean_prediction() != record.label()) {
+        return Wrong("an undecided example is misclassified as it is: example ", record.index());
+      }
       return absl::OkStatus();
     default:
       return Wrong("an attack has given a verdict that it cannot give: example ", record.index(), ", ",
@@ -138,12 +138,11 @@ absl::Status CheckKind(const v1::JobSpec& spec, const v1::Shard& range, const v1
 absl::Status ValidateResult(const v1::JobSpec& spec, const v1::Shard& range, const v1::ShardResult& result,
                             const BlobStore& blobs) {
   ABSL_RETURN_IF_ERROR(CheckKind(spec, range, result));
-  for (const v1::Artifact& artifact : result.artifacts()) ABSL_RETURN_IF_ERROR(CheckArtifact(artifact, blobs));
+  for (const v1::Artifact& artifact : result.artifacts()) ABSL_RETURN_IF_ERROR(ValidateArtifact(artifact, blobs));
   return absl::OkStatus();
 }
 
-absl::Status ValidateEpochs(const v1::TrainJob& train, size_t stored, const v1::RunningAttempt& attempt,
-                            const BlobStore& blobs) {
+absl::Status ValidateEpochs(const v1::TrainJob& train, size_t stored, const v1::RunningAttempt& attempt) {
   if (attempt.epochs().empty()) return absl::OkStatus();
   const uint32_t first = attempt.epochs(0).epoch();
   if (first > stored) return Wrong("epochs are missing: stored ", stored, ", then came ", first);
@@ -155,7 +154,19 @@ absl::Status ValidateEpochs(const v1::TrainJob& train, size_t stored, const v1::
     ABSL_RETURN_IF_ERROR(CheckEpoch(epoch));
   }
   if (attempt.checkpoint().role() != "checkpoint") return Wrong("epochs came without their checkpoint");
-  return CheckArtifact(attempt.checkpoint(), blobs);
+  return absl::OkStatus();
+}
+
+absl::Status ValidateArtifact(const v1::Artifact& artifact, const BlobStore& blobs) {
+  const absl::StatusOr<std::string> path = blobs.Path(artifact.sha256());
+  if (!path.ok()) return Wrong("an artifact is not in the store: ", artifact.role(), ": ", path.status().message());
+  std::error_code error;
+  const uint64_t size = std::filesystem::file_size(*path, error);
+  if (error || size != artifact.size()) {
+    return Wrong("an artifact has another size: ", artifact.role(), " ", artifact.sha256(), " said ", artifact.size(),
+                 ", found ", error ? error.message() : absl::StrCat(size));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace tightrope

@@ -73,7 +73,19 @@ TEST_F(ResultValidationTest, EachViolationIsNamed) {
       {attack_, [](auto& r) { r.mutable_records(1)->set_distance(0.11); }, "outside the ball: example 11"},
       {attack_, [](auto& r) { r.mutable_records(0)->set_verdict(v1::VERDICT_ROBUST); }, "verdict that it cannot give"},
       {attack_, [](auto& r) { r.mutable_records(0)->set_witness_row(0); }, "undecided example has a witness"},
-      {attack_, [](auto& r) { r.mutable_records(1)->set_witness_row(0); }, "the witnesses are missing"},
+      {attack_, [](auto& r) { r.mutable_records(0)->set_adversarial_prediction(3); },
+       "undecided example has a witness"},
+      {attack_, [](auto& r) { r.mutable_records(0)->set_distance(0.01); }, "undecided example has a witness"},
+      {attack_, [](auto& r) { r.mutable_records(0)->set_clean_prediction(3); }, "undecided example is misclassified"},
+      {attack_, [](auto& r) { r.mutable_records(1)->set_adversarial_prediction(-1); }, "no adversarial prediction"},
+      {attack_, [](auto& r) { r.mutable_records(1)->set_witness_row(0); }, "a witness too many or too few: example 11"},
+      {attack_, [](auto& r) { r.mutable_records(1)->set_clean_prediction(1); }, "a witness too many or too few"},
+      {attack_,
+       [](auto& r) {
+         r.mutable_records(1)->set_clean_prediction(1);
+         r.mutable_records(1)->set_witness_row(0);
+       },
+       "the witnesses are missing"},
       {attack_, [](auto& r) { r.mutable_records(1)->set_adversarial_prediction(1); }, "broken example is classified"},
       {train_, [](auto& r) { r.mutable_epochs()->RemoveLast(); }, "number of epochs differs: wanted 3, got 2"},
       {train_, [](auto& r) { r.mutable_epochs()->SwapElements(0, 1); }, "epochs are not in order"},
@@ -99,14 +111,12 @@ TEST_F(ResultValidationTest, EpochsOfARunningTrainingFollowWhatIsStored) {
   v1::RunningAttempt attempt;
   *attempt.add_epochs() = SmallEpoch(1);
   attempt.mutable_checkpoint()->set_role("checkpoint");
-  attempt.mutable_checkpoint()->set_sha256(weights_.sha256());
-  attempt.mutable_checkpoint()->set_size(7);
-  EXPECT_OK(ValidateEpochs(train, 1, attempt, blobs_));
-  EXPECT_OK(ValidateEpochs(train, 2, attempt, blobs_));  // redone from an earlier checkpoint
-  EXPECT_THAT(ValidateEpochs(train, 0, attempt, blobs_),
+  EXPECT_OK(ValidateEpochs(train, 1, attempt));
+  EXPECT_OK(ValidateEpochs(train, 2, attempt));  // redone from an earlier checkpoint
+  EXPECT_THAT(ValidateEpochs(train, 0, attempt),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("epochs are missing")));
   attempt.mutable_epochs(0)->set_epoch(3);
-  EXPECT_THAT(ValidateEpochs(train, 3, attempt, blobs_),
+  EXPECT_THAT(ValidateEpochs(train, 3, attempt),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not in order")));
 }
 

@@ -10,6 +10,7 @@
 #include "coordinator/service_state.h"
 #include "core/artifact/digest.h"
 #include "core/fault_point.h"
+#include "core/printable_text.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
@@ -18,7 +19,7 @@ namespace {
 constexpr uint32_t kMaxWant = 1024;
 constexpr int kMaxListed = 65536;  // running or finished attempts in one Sync
 constexpr size_t kMaxNameBytes = 256;
-constexpr size_t kMaxMessageBytes = 16 << 10;  // of a failure
+constexpr size_t kMaxMessageBytes = 16 << 10;  // of a failure, whoever found it
 // Leases in one answer, so that it stays below the 4 MiB that a gRPC client accepts by default.
 constexpr size_t kMaxLeaseBytes = 2 << 20;
 
@@ -89,7 +90,8 @@ CoordinatorService::CallId CoordinatorService::NewCall() {
 std::vector<SchedulerEffect> CoordinatorService::Apply(const SchedulerEvent& event) {
   std::vector<SchedulerEffect> effects = scheduler_.Apply(event, options_.clock());
   Record(effects);
-  ++version_;
+  // An empty WorkRequested only extends leases, which no status shows; watchers need not wake for it.
+  if (!effects.empty() || !std::holds_alternative<WorkRequested>(event)) ++version_;
   return effects;
 }
 
@@ -123,7 +125,7 @@ CoordinatorService::Checked CoordinatorService::Check(const v1::FinishedAttempt&
   if (finished.has_failure()) {
     const v1::Failure& failure = finished.failure();
     checked.outcome = FailureReport{.code = failure.code(),
-                                    .message = failure.message().substr(0, kMaxMessageBytes),
+                                    .message = PrintableText(failure.message(), kMaxMessageBytes),
                                     .permanent = failure.permanent()};
     return checked;
   }
@@ -137,7 +139,8 @@ CoordinatorService::Checked CoordinatorService::Check(const v1::FinishedAttempt&
   const absl::Status valid =
       ValidateResult(job->spec(), job->shards(static_cast<int>(finished.id().shard())), finished.result(), *blobs_);
   if (!valid.ok()) {
-    checked.outcome = FailureReport{.code = static_cast<int>(valid.code()), .message = std::string(valid.message())};
+    checked.outcome = FailureReport{.code = static_cast<int>(valid.code()),
+                                    .message = PrintableText(valid.message(), kMaxMessageBytes)};
   }
   return checked;
 }
@@ -147,6 +150,11 @@ void CoordinatorService::Sync(CallId id, const v1::SyncRequest& request, SyncDon
   std::vector<Checked> checked;
   checked.reserve(static_cast<size_t>(request.finished_size()));
   for (const v1::FinishedAttempt& finished : request.finished()) checked.push_back(Check(finished));
+  std::vector<bool> checkpoint_is_there;
+  checkpoint_is_there.reserve(static_cast<size_t>(request.running_size()));
+  for (const v1::RunningAttempt& running : request.running()) {
+    checkpoint_is_there.push_back(!running.epochs().empty() && ValidateArtifact(running.checkpoint(), *blobs_).ok());
+  }
 
   Outbox outbox;
   const absl::MutexLock lock(&mutex_);
@@ -175,21 +183,18 @@ void CoordinatorService::Sync(CallId id, const v1::SyncRequest& request, SyncDon
                       .leaving = request.leaving(),
                       .executors = static_cast<uint32_t>(request.info().devices_size())};
   for (const v1::RunningAttempt& running : request.running()) {
-    synced.running.push_back({ToKey(running.id()), running.started(), running.progress(), running.examples_done()});
+    const double progress = running.progress() > 0 ? std::min(running.progress(), 1.0) : 0;  // NaN is none
+    synced.running.push_back({ToKey(running.id()), running.started(), progress, running.examples_done()});
   }
   for (const v1::FinishedAttempt& finished : request.finished()) synced.finished.push_back(ToKey(finished.id()));
-  // Epochs are taken from a worker that leaves, too, while it still holds the lease.
-  if (request.leaving()) {
-    for (const v1::RunningAttempt& running : request.running()) TakeEpochs(id, running);
-  }
   for (const SchedulerEffect& effect : Apply(synced)) {
     if (const auto* dropped = std::get_if<LeaseDropped>(&effect)) {
       *call.response.add_drop() = ToId(dropped->lease);
       call.due = true;
     }
   }
-  if (!request.leaving()) {
-    for (const v1::RunningAttempt& running : request.running()) TakeEpochs(id, running);
+  for (int i = 0; i < request.running_size(); ++i) {
+    TakeEpochs(id, request.running(i), checkpoint_is_there[static_cast<size_t>(i)]);
   }
   for (Checked& one : checked) Offer(id, request.worker_id(), std::move(one));
   Settle(outbox);
@@ -208,17 +213,20 @@ void CoordinatorService::NoteWorker(const v1::SyncRequest& request) {
     if (running.examples_done() > earlier) gained += running.examples_done() - earlier;
     counted.emplace(key, std::max(earlier, running.examples_done()));
   }
+  // A finished attempt is sent until it is acknowledged, but counts once.
   for (const v1::FinishedAttempt& finished : request.finished()) {
-    const auto before = worker.counted.find({finished.id().job_digest(), finished.id().shard()});
+    const std::pair<std::string, uint32_t> key{finished.id().job_digest(), finished.id().shard()};
+    const auto before = worker.counted.find(key);
     const auto done = static_cast<uint64_t>(finished.result().records_size());
     const uint64_t earlier = before == worker.counted.end() ? 0 : before->second;
     if (done > earlier) gained += done - earlier;
+    counted.insert_or_assign(key, std::max(earlier, done));
   }
   worker.counted = std::move(counted);
   worker.rate.Add(worker.seen, gained);
 }
 
-void CoordinatorService::TakeEpochs(CallId id, const v1::RunningAttempt& running) {
+void CoordinatorService::TakeEpochs(CallId id, const v1::RunningAttempt& running, bool checkpoint_is_there) {
   const LeaseKey lease = ToKey(running.id());
   const auto job = jobs_.find(lease.job);
   SyncCall& call = syncs_.at(id);
@@ -227,7 +235,10 @@ void CoordinatorService::TakeEpochs(CallId id, const v1::RunningAttempt& running
   if (running.epochs().empty()) return;
   call.due = true;
   // What is refused is not counted in epochs_stored, which tells the worker where to go on.
-  if (!ValidateEpochs(job->second.job->spec().train(), job->second.epochs.size(), running, *blobs_).ok()) return;
+  if (!checkpoint_is_there ||
+      !ValidateEpochs(job->second.job->spec().train(), job->second.epochs.size(), running).ok()) {
+    return;
+  }
   const uint64_t ticket = Enqueue(StoreEpochs{.job = lease.job,
                                               .epochs = {running.epochs().begin(), running.epochs().end()},
                                               .checkpoint = running.checkpoint()});
@@ -263,7 +274,8 @@ void CoordinatorService::Offer(CallId id, const std::string& worker, Checked che
       storing_[{lease.job, lease.shard}] = ticket;
       wait(ticket);
     } else if (std::holds_alternative<AttemptJoined>(effect)) {
-      wait(storing_.at({lease.job, lease.shard}));
+      const auto storing = storing_.find({lease.job, lease.shard});
+      if (storing != storing_.end()) wait(storing->second);
     } else if (std::holds_alternative<AttemptSettled>(effect)) {
       *call.response.add_acknowledged() = ToId(lease);
       call.due = true;
@@ -295,44 +307,66 @@ void CoordinatorService::OnDurable(std::vector<StoreWrite>& writes, const std::v
     if (submission != nullptr) submitted.emplace(tickets[i], store_->ReadExperiment(submission->experiment.name()));
   }
   Outbox outbox;
-  const absl::MutexLock lock(&mutex_);
-  for (size_t i = 0; i < writes.size(); ++i) {
-    if (const auto it = submitted.find(tickets[i]); it != submitted.end()) {
-      if (!it->second.ok()) return StopWith(it->second.status(), outbox);
-      if (const auto done = submissions_.find(tickets[i]); done != submissions_.end()) {
-        outbox.Add<v1::SubmitResponse>(std::move(done->second), Summarize(*it->second));
-        submissions_.erase(done);
+  std::vector<std::string> obsolete;
+  {
+    const absl::MutexLock lock(&mutex_);
+    for (size_t i = 0; i < writes.size(); ++i) {
+      if (const auto it = submitted.find(tickets[i]); it != submitted.end()) {
+        if (!it->second.ok()) return StopWith(it->second.status(), outbox);
+        if (const auto done = submissions_.find(tickets[i]); done != submissions_.end()) {
+          outbox.Add<v1::SubmitResponse>(std::move(done->second), Summarize(*it->second));
+          submissions_.erase(done);
+        }
+        AddExperiment(*std::move(it->second), /*active=*/true, /*fresh=*/true);
+        continue;
       }
-      AddExperiment(*std::move(it->second), /*active=*/true, /*fresh=*/true);
-      continue;
+      Stored(writes[i], tickets[i], obsolete);
+      const auto waiters = waiting_.find(tickets[i]);
+      if (waiters == waiting_.end()) continue;
+      for (const Waiter& waiter : waiters->second) {
+        const auto call = syncs_.find(waiter.call);
+        if (call == syncs_.end()) continue;
+        --call->second.unstored;
+        if (waiter.acknowledge.has_value()) *call->second.response.add_acknowledged() = ToId(*waiter.acknowledge);
+        call->second.due = true;
+      }
+      waiting_.erase(waiters);
     }
-    Stored(writes[i]);
-    const auto waiters = waiting_.find(tickets[i]);
-    if (waiters == waiting_.end()) continue;
-    for (const Waiter& waiter : waiters->second) {
-      const auto call = syncs_.find(waiter.call);
-      if (call == syncs_.end()) continue;
-      --call->second.unstored;
-      if (waiter.acknowledge.has_value()) *call->second.response.add_acknowledged() = ToId(*waiter.acknowledge);
-      call->second.due = true;
-    }
-    waiting_.erase(waiters);
+    Settle(outbox);
   }
-  Settle(outbox);
+  // One that cannot be removed takes space, no more.
+  for (const std::string& sha256 : obsolete) blobs_->Remove(sha256).IgnoreError();
 }
 
-void CoordinatorService::Stored(StoreWrite& write) {
-  const auto durable = [this](const LeaseKey& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    storing_.erase({lease.job, lease.shard});
+bool CoordinatorService::IsNeeded(const std::string& sha256) const {
+  return std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+    const JobRecord& record = entry.second;
+    const auto& inputs = record.job->artifacts();
+    return std::find(inputs.begin(), inputs.end(), sha256) != inputs.end() ||
+           (record.weights.has_value() && record.weights->sha256() == sha256) ||
+           (record.checkpoint.has_value() && record.checkpoint->sha256() == sha256);
+  });
+}
+
+void CoordinatorService::Stored(StoreWrite& write, uint64_t ticket, std::vector<std::string>& obsolete) {
+  const auto durable = [this, ticket](const LeaseKey& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    // Another attempt's write may be under way by now, where the job was forgotten and planned again.
+    const auto storing = storing_.find({lease.job, lease.shard});
+    if (storing != storing_.end() && storing->second == ticket) storing_.erase(storing);
     for (const SchedulerEffect& effect : Apply(AttemptDurable{lease})) {
       if (const auto* found = std::get_if<NondeterminismFound>(&effect)) Enqueue(Evidence(*found));
     }
+  };
+  const auto leave = [&](const std::optional<v1::Artifact>& checkpoint) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (checkpoint.has_value() && !IsNeeded(checkpoint->sha256())) obsolete.push_back(checkpoint->sha256());
   };
   if (auto* result = std::get_if<StoreResult>(&write)) {
     if (const auto job = jobs_.find(result->lease.job); job != jobs_.end()) {
       for (const v1::Artifact& artifact : result->result.artifacts()) {
         if (artifact.role() == "weights") job->second.weights = artifact;
       }
+      job->second.epochs.clear();
+      leave(std::exchange(job->second.checkpoint, std::nullopt));
     }
     durable(result->lease);
   } else if (auto* epochs = std::get_if<StoreEpochs>(&write)) {
@@ -341,7 +375,7 @@ void CoordinatorService::Stored(StoreWrite& write) {
     std::vector<v1::EpochMetrics>& known = job->second.epochs;
     known.resize(std::min<size_t>(known.size(), epochs->epochs.front().epoch()));
     known.insert(known.end(), epochs->epochs.begin(), epochs->epochs.end());
-    job->second.checkpoint = epochs->checkpoint;
+    leave(std::exchange(job->second.checkpoint, epochs->checkpoint));
     ++version_;
   } else if (const auto* attempt = std::get_if<StoreAttempt>(&write)) {
     if (attempt->kind == StoreAttempt::Kind::kFailed) durable(attempt->lease);

@@ -65,16 +65,21 @@ class CoordinatorService {
   // Ends a Sync or an AwaitUpdate that is held with CANCELLED; does nothing where it has ended.
   void Cancel(CallId call);
 
+  // Looks at files that the worker names, and answers when what it brought is durable and there is something to say.
+  // Errors: INVALID_ARGUMENT (a malformed request), ABORTED (a newer Sync of this worker came), CANCELLED (by Cancel),
+  // UNAVAILABLE (stopping, or the store has failed).
   void Sync(CallId call, const v1::SyncRequest& request, SyncDone done);
 
-  // Blocks for planning and for looking at files, not for the store.
+  // Blocks for planning and for looking at files, not for the store. Errors: INVALID_ARGUMENT (not a valid experiment),
+  // FAILED_PRECONDITION (artifacts that it needs are missing; the message lists them), UNAVAILABLE (as Sync).
   void Submit(const v1::SubmitRequest& request, SubmitDone done);
   // Empty name: all experiments. Errors: NOT_FOUND.
   absl::StatusOr<v1::StatusResponse> Status(const std::string& experiment);
-  // The next status that is newer than `seen`, not before `not_before` unless it is the last.
+  // The next status that is newer than `seen`, not before `not_before` unless it is the last. Errors: NOT_FOUND,
+  // CANCELLED (by Cancel), UNAVAILABLE (as Sync).
   void AwaitUpdate(CallId call, const std::string& experiment, uint64_t seen, absl::Duration not_before,
                    UpdateDone done);
-  // Reads the store. Errors: NOT_FOUND.
+  // Reads the store. Errors: NOT_FOUND, or the store's.
   absl::StatusOr<v1::ResultsResponse> Results(const std::string& experiment);
 
   // Ends what has become too old: to be called every 100 ms or so, and by tests when they have moved the clock.
@@ -94,7 +99,7 @@ class CoordinatorService {
   struct JobRecord {
     std::shared_ptr<const v1::Job> job;
     std::optional<v1::Artifact> weights;     // of a training, once committed
-    std::optional<v1::Artifact> checkpoint;  // of a training
+    std::optional<v1::Artifact> checkpoint;  // of a training that is not committed
     std::vector<v1::EpochMetrics> epochs;    // that `checkpoint` holds
   };
   struct ExperimentRecord {
@@ -105,7 +110,7 @@ class CoordinatorService {
     v1::WorkerInfo info;
     absl::Time seen;
     ExampleRate rate;
-    absl::flat_hash_map<std::pair<std::string, uint32_t>, uint64_t> counted;  // examples of running attempts
+    absl::flat_hash_map<std::pair<std::string, uint32_t>, uint64_t> counted;  // examples of the attempts it listed last
     std::optional<CallId> call;
   };
   struct SyncCall {
@@ -139,12 +144,17 @@ class CoordinatorService {
 
   std::vector<SchedulerEffect> Apply(const SchedulerEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Offer(CallId call, const std::string& worker, Checked checked) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void TakeEpochs(CallId call, const v1::RunningAttempt& running) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeEpochs(CallId call, const v1::RunningAttempt& running, bool checkpoint_is_there)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteWorker(const v1::SyncRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What follows from effects that are nobody's answer: evidence and losses are stored.
   void Record(const std::vector<SchedulerEffect>& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint64_t Enqueue(StoreWrite write) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Stored(StoreWrite& write) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Adds checkpoints that nobody needs any more to `obsolete`.
+  void Stored(StoreWrite& write, uint64_t ticket, std::vector<std::string>& obsolete)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether a job needs this artifact, made this or would go on from it: what a worker names must not cost an input.
+  bool IsNeeded(const std::string& sha256) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AddExperiment(StoredExperiment stored, bool active, bool fresh) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   StoreAttempt Evidence(const NondeterminismFound& found) const;
   static v1::SubmitResponse Summarize(const StoredExperiment& stored);

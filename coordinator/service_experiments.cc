@@ -110,6 +110,7 @@ void CoordinatorService::AddExperiment(StoredExperiment stored, bool active, boo
     planned.cached_shards = job.cached_shards;
     planned.cached_examples = job.cached_examples;
     record.jobs.push_back(planned.digest);
+    if (!job.checkpoint.has_value()) job.epochs.clear();
     jobs_.try_emplace(planned.digest, JobRecord{.job = std::make_shared<const v1::Job>(std::move(job.job)),
                                                 .weights = std::move(job.weights),
                                                 .checkpoint = std::move(job.checkpoint),
@@ -134,6 +135,7 @@ absl::StatusOr<v1::StatusResponse> CoordinatorService::MakeStatus(const std::str
     status->set_name(name);
     *status->mutable_jobs() = ToCounts(snapshot->jobs);
     *status->mutable_shards() = ToCounts(snapshot->shards);
+    status->set_active(snapshot->active);
     status->set_finished(snapshot->finished);
     status->set_progress(snapshot->progress);
     status->set_examples_done(snapshot->examples_done);
@@ -263,7 +265,13 @@ void CoordinatorService::Tick() {
   const absl::MutexLock lock(&mutex_);
   if (stopped_) return;
   const absl::Time now = options_.clock();
-  if (scheduler_.NextDeadline() <= now) Apply(TimePassed{});
+  if (scheduler_.NextDeadline() <= now) {
+    // A worker whose answer waits for the disk is there: it is us who are late.
+    for (const auto& [id, call] : syncs_) {
+      if (call.unstored > 0) Apply(WorkRequested{call.worker, 0});
+    }
+    Apply(TimePassed{});
+  }
   Settle(outbox);
   SettleUpdates(outbox);
   std::erase_if(workers_, [&](const auto& entry) {

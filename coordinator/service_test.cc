@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "coordinator/store/sqlite_store.h"
 #include "coordinator/testing/small_experiment.h"
@@ -25,13 +27,37 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-// Fails every write from a given moment on, as a disk does.
+// Fails every write from a given moment on, or makes writes wait, as a disk does.
 class FailingStore : public ResultStore {
  public:
   explicit FailingStore(ResultStore* store) : store_(store) {}
   void FailFromNowOn() { failing_ = true; }
+  // Every batch from now on waits until it is let through. REQUIRES: none is being written.
+  void Hold() {
+    const absl::MutexLock lock(&mutex_);
+    let_through_ = batches_;
+  }
+  void AwaitBatch() {
+    const absl::MutexLock lock(&mutex_);
+    const auto waits = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return batches_ > let_through_; };
+    EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&waits), absl::Seconds(30))) << "nothing is written";
+  }
+  void LetOneThrough() {
+    const absl::MutexLock lock(&mutex_);
+    ++let_through_;
+  }
+  void LetAllThrough() {
+    const absl::MutexLock lock(&mutex_);
+    let_through_ = kAll;
+  }
 
   absl::Status Write(absl::Span<const StoreWrite> batch) override {
+    {
+      const absl::MutexLock lock(&mutex_);
+      ++batches_;
+      const auto may_pass = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return batches_ <= let_through_; };
+      mutex_.Await(absl::Condition(&may_pass));
+    }
     return failing_ ? absl::ResourceExhaustedError("disk full") : store_->Write(batch);
   }
   absl::StatusOr<uint32_t> NextGeneration() override { return store_->NextGeneration(); }
@@ -58,8 +84,12 @@ class FailingStore : public ResultStore {
   }
 
  private:
+  static constexpr int64_t kAll = std::numeric_limits<int64_t>::max();
   ResultStore* const store_;
   std::atomic<bool> failing_{false};
+  absl::Mutex mutex_;
+  int64_t batches_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t let_through_ ABSL_GUARDED_BY(mutex_) = kAll;
 };
 
 // An answer to come.
@@ -97,6 +127,7 @@ class ServiceTest : public ::testing::Test {
   }
   ~ServiceTest() override {
     EXPECT_OK(service_->CheckInvariants());
+    store_->LetAllThrough();
     service_.reset();
     store_.reset();
   }
@@ -153,6 +184,16 @@ class ServiceTest : public ::testing::Test {
     artifact.set_sha256(*blobs_->Put(bytes));
     artifact.set_size(bytes.size());
     return artifact;
+  }
+  // Epochs [first, end) of a training, which is at `checkpoint` then.
+  v1::SyncRequest Epochs(const v1::Lease& lease, uint32_t first, uint32_t end, const v1::Artifact& checkpoint) {
+    v1::SyncRequest request = Request(0);
+    v1::RunningAttempt& running = *request.add_running();
+    *running.mutable_id() = lease.id();
+    running.set_started(true);
+    for (uint32_t i = first; i < end; ++i) *running.add_epochs() = SmallEpoch(i);
+    *running.mutable_checkpoint() = checkpoint;
+    return request;
   }
   v1::ExperimentStatus StatusOf(const std::string& name) { return service_->Status(name)->experiments(0); }
 
@@ -320,8 +361,10 @@ TEST_F(ServiceTest, RestartWithoutResuming_OnlyWhatIsSubmittedRuns) {
   Pending<v1::SyncResponse> held = Start(Request(8));
   EXPECT_FALSE(held.IsThere());
   EXPECT_EQ(StatusOf("old").shards().pending(), 2u);
+  EXPECT_FALSE(StatusOf("old").active());
   ASSERT_OK(Submit(EvaluationExperiment("new", 3, 1)));
   EXPECT_THAT(held.Get()->leases(), SizeIs(3));
+  EXPECT_TRUE(StatusOf("new").active());
 }
 
 TEST_F(ServiceTest, TrainingIsKilled_NextAttemptGetsTheCheckpointAndItsEpochs) {
@@ -346,6 +389,119 @@ TEST_F(ServiceTest, TrainingIsKilled_NextAttemptGetsTheCheckpointAndItsEpochs) {
   *running.add_epochs() = SmallEpoch(2);
   EXPECT_THAT(Sync(request).drop(), SizeIs(1));
   EXPECT_THAT(*store_->ReadEpochs(lease.id().job_digest()), SizeIs(2));
+}
+
+TEST_F(ServiceTest, CheckpointsGoWhenALaterOneIsStored_AndTheLastWithTheCommit) {
+  ASSERT_OK(Submit(TrainingExperiment("e", 3)));
+  const v1::Lease lease = Sync(Request(1)).leases(0);
+  const v1::Artifact first = Put("checkpoint", "after one");
+  const v1::Artifact second = Put("checkpoint", "after two");
+  EXPECT_EQ(Sync(Epochs(lease, 0, 1, first)).epochs_stored(0).count(), 1u);
+  EXPECT_EQ(Sync(Epochs(lease, 0, 1, first)).epochs_stored(0).count(), 1u);  // the answer was lost
+  EXPECT_TRUE(blobs_->Has(first.sha256()));
+  EXPECT_EQ(Sync(Epochs(lease, 1, 2, second)).epochs_stored(0).count(), 2u);
+  EXPECT_FALSE(blobs_->Has(first.sha256()));
+  EXPECT_TRUE(blobs_->Has(second.sha256()));
+  // What is gone is not gone on from.
+  EXPECT_EQ(Sync(Epochs(lease, 0, 1, first)).epochs_stored(0).count(), 2u);
+  Restart();
+  EXPECT_EQ(Sync(Epochs(lease, 1, 2, second)).epochs_stored(0).count(), 2u);
+  const v1::Artifact weights = Put("weights", "the weights");
+  EXPECT_THAT(Finish(lease, ResultFor(lease, weights)).acknowledged(), SizeIs(1));
+  EXPECT_FALSE(blobs_->Has(second.sha256()));
+  EXPECT_TRUE(blobs_->Has(weights.sha256()));
+  EXPECT_FALSE(store_->ReadExperiment("e")->jobs[0].checkpoint.has_value());
+  EXPECT_THAT(*store_->ReadEpochs(lease.id().job_digest()), SizeIs(3));
+}
+
+TEST_F(ServiceTest, WorkerCallsAnInputItsCheckpoint_TheInputStays) {
+  ASSERT_OK(Submit(TrainingExperiment("e", 3)));
+  const v1::Lease lease = Sync(Request(1)).leases(0);
+  Sync(Epochs(lease, 0, 1, Put("checkpoint", "train images")));
+  EXPECT_EQ(Sync(Epochs(lease, 1, 2, Put("checkpoint", "after two"))).epochs_stored(0).count(), 2u);
+  EXPECT_TRUE(blobs_->Has(Sha256("train images")));
+}
+
+TEST_F(ServiceTest, StoreIsSlow_WorkerThatWaitsForItKeepsItsLeases) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 2, 1)));
+  const v1::SyncResponse granted = Sync(Request(2));
+  ASSERT_THAT(granted.leases(), SizeIs(2));
+  store_->Hold();
+  v1::SyncRequest request = Request(0);
+  *request.add_finished() = Finished(granted.leases(0), ResultFor(granted.leases(0)));
+  v1::RunningAttempt& running = *request.add_running();
+  *running.mutable_id() = granted.leases(1).id();
+  running.set_started(true);
+  Pending<v1::SyncResponse> waiting = Start(request);
+  store_->AwaitBatch();
+  Pass(absl::Minutes(2));
+  v1::SyncRequest idle = Request(1, "idle");
+  idle.set_poll_ms(0);
+  EXPECT_THAT(Sync(idle).leases(), SizeIs(0)) << "the lease was taken from a worker that waits for us";
+  EXPECT_FALSE(waiting.IsThere());
+  store_->LetAllThrough();
+  EXPECT_THAT(waiting.Get()->acknowledged(), SizeIs(1));
+  request.clear_finished();
+  request.set_poll_ms(0);
+  EXPECT_THAT(Sync(request).drop(), SizeIs(0));
+}
+
+TEST_F(ServiceTest, JobIsForgottenAndPlannedAgainWhileItsResultIsWritten_NextAttemptIsAcknowledged) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 1, 1)));
+  const v1::Lease first = Sync(Request(1)).leases(0);
+  store_->Hold();
+  Pending<v1::SubmitResponse> before, away, back;
+  service_->Submit(EvaluationExperiment("before", 2, 1), before.Done());
+  store_->AwaitBatch();
+  service_->Submit(EvaluationExperiment("e", 2, 1), away.Done());
+  service_->Submit(EvaluationExperiment("f", 1, 1), back.Done());
+  store_->LetOneThrough();
+  store_->AwaitBatch();  // of both submissions
+  v1::SyncRequest late = Request(0);
+  *late.add_finished() = Finished(first, ResultFor(first));
+  Pending<v1::SyncResponse> offered = Start(late);
+  store_->LetOneThrough();
+  store_->AwaitBatch();                                       // of the result, of a job that is another one by now
+  EXPECT_THAT(Sync(Request(8, "busy")).leases(), SizeIs(2));  // what came first
+  v1::SyncRequest all = Request(8, "second");
+  all.set_poll_ms(0);
+  v1::SyncRequest request = Request(0, "second");
+  const v1::SyncResponse granted = Sync(all);
+  for (const v1::Lease& lease : granted.leases()) {
+    if (lease.id().job_digest() == first.id().job_digest()) *request.add_finished() = Finished(lease, ResultFor(lease));
+  }
+  ASSERT_THAT(request.finished(), SizeIs(1));
+  Pending<v1::SyncResponse> older = Start(request);
+  store_->LetOneThrough();
+  store_->AwaitBatch();  // of the second result
+  Pending<v1::SyncResponse> newer = Start(request);
+  store_->LetAllThrough();
+  EXPECT_THAT(older.Get(), StatusIs(absl::StatusCode::kAborted, HasSubstr("newer Sync")));
+  EXPECT_THAT(newer.Get()->acknowledged(), SizeIs(1));
+  EXPECT_OK(offered.Get());
+}
+
+TEST_F(ServiceTest, LongFailuresAreCutBetweenCharacters) {
+  ASSERT_OK(Submit(TrainingExperiment("e", 1)));
+  const v1::Lease lease = Sync(Request(1)).leases(0);
+  v1::SyncRequest request = Request(0);
+  v1::FinishedAttempt& attempt = *request.add_finished();
+  *attempt.mutable_id() = lease.id();
+  attempt.mutable_failure()->set_permanent(true);
+  attempt.mutable_failure()->set_message(std::string((16 << 10) - 1, 'x') + "ε");
+  Sync(request);
+  EXPECT_EQ(StatusOf("e").failures(0).message(), std::string((16 << 10) - 1, 'x'));
+}
+
+TEST_F(ServiceTest, WhatAWorkerNamesIsCutInOurMessages_Too) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 1, 1)));
+  for (int i = 0; i < 2; ++i) {
+    const v1::Lease lease = Sync(Request(1)).leases(0);
+    v1::ShardResult result = ResultFor(lease);
+    result.add_artifacts()->set_role(std::string(1 << 20, 'r'));
+    Finish(lease, result);
+  }
+  EXPECT_EQ(StatusOf("e").failures(0).message().size(), size_t{16} << 10);
 }
 
 TEST_F(ServiceTest, WorkerVanishes_ItsShardIsHandedOn) {
@@ -398,6 +554,21 @@ TEST_F(ServiceTest, UpdatesComeAtOnceAndThenNotBeforeTheirInterval) {
   EXPECT_EQ(next.Get()->status.experiments(0).shards().leased(), 1u);
 }
 
+TEST_F(ServiceTest, WorkerThatIsGivenNothing_WakesNoWatcher) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 1, 1)));
+  Sync(Request(1));
+  Pending<v1::SyncResponse> idle = Start(Request(1, "idle"));
+  Pending<CoordinatorService::Update> first;
+  service_->AwaitUpdate(service_->NewCall(), "e", 0, absl::ZeroDuration(), first.Done());
+  const uint64_t seen = first.Get()->version;
+  Pending<CoordinatorService::Update> next;
+  service_->AwaitUpdate(service_->NewCall(), "e", seen, absl::ZeroDuration(), next.Done());
+  Pass(absl::Seconds(2));
+  EXPECT_TRUE(idle.IsThere());
+  Pass(absl::Seconds(2));
+  EXPECT_FALSE(next.IsThere());
+}
+
 TEST_F(ServiceTest, WatcherSeesTheEndWithoutWaitingForItsInterval) {
   ASSERT_OK(Submit(EvaluationExperiment("e", 1, 1)));
   Pending<CoordinatorService::Update> first;
@@ -431,6 +602,30 @@ TEST_F(ServiceTest, WorkersAreShownWithTheirRate) {
   EXPECT_EQ(status.workers(0).leases(), 1u);
   EXPECT_DOUBLE_EQ(status.workers(0).examples_per_second(), 5.0);
   EXPECT_EQ(status.experiments(0).examples_done(), 50u);
+}
+
+TEST_F(ServiceTest, ResultThatIsSentAgain_DoesNotMakeTheWorkerFaster) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 40, 40)));
+  const v1::Lease lease = Sync(Request(1)).leases(0);
+  for (int i = 0; i < 5; ++i) {
+    now_ = now_.load() + absl::Seconds(2);
+    Finish(lease, ResultFor(lease));
+  }
+  EXPECT_DOUBLE_EQ(service_->Status("")->workers(0).examples_per_second(), 4.0);
+}
+
+TEST_F(ServiceTest, ProgressThatIsNoNumber_IsNone) {
+  ASSERT_OK(Submit(EvaluationExperiment("e", 1, 1)));
+  const v1::Lease lease = Sync(Request(1)).leases(0);
+  v1::SyncRequest request = Request(0);
+  request.set_poll_ms(0);
+  v1::RunningAttempt& running = *request.add_running();
+  *running.mutable_id() = lease.id();
+  for (const double progress : {std::numeric_limits<double>::quiet_NaN(), -1.0}) {
+    running.set_progress(progress);
+    Sync(request);
+    EXPECT_EQ(StatusOf("e").progress(), 0);
+  }
 }
 
 }  // namespace

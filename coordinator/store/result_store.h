@@ -36,7 +36,7 @@ struct StoreSubmission {
   v1::Plan plan;
 };
 
-// Commits a shard. One that is committed already stays as it is.
+// Commits a shard. One that is committed already stays as it is. Of a training the checkpoint is forgotten.
 struct StoreResult {
   LeaseKey lease;
   std::string worker;
@@ -99,8 +99,10 @@ class ResultStore {
   // Raises the coordinator's generation, durably, and returns it.
   virtual absl::StatusOr<uint32_t> NextGeneration() = 0;
 
-  // Errors of all methods: DATA_LOSS (the store is damaged), RESOURCE_EXHAUSTED (disk full), UNAVAILABLE (other I/O).
-  // After an error of Write nothing of the batch is stored.
+  // Errors of all methods: DATA_LOSS (the store is damaged), RESOURCE_EXHAUSTED (disk full, no memory),
+  // PERMISSION_DENIED (the store became read-only), UNAVAILABLE (other I/O), INTERNAL (a bug).
+
+  // Errors: also NOT_FOUND (a job that was never submitted). After an error nothing of the batch is stored.
   virtual absl::Status Write(absl::Span<const StoreWrite> batch) = 0;
 
   virtual absl::StatusOr<std::vector<std::string>> ExperimentNames() = 0;  // in the order of submission

@@ -88,6 +88,10 @@ absl::StatusOr<StoredExperiment> SqliteStore::ReadExperiment(const std::string& 
       }
     }
   }();
+  if (!experiment.ok()) {
+    reader_->Execute("ROLLBACK").IgnoreError();  // the first error is the one that says why
+    return experiment;
+  }
   ABSL_RETURN_IF_ERROR(reader_->Execute("COMMIT"));
   return experiment;
 }
@@ -203,9 +207,10 @@ absl::StatusOr<std::vector<std::string>> SqliteStore::FindCommitted(const std::v
 }
 
 absl::StatusOr<std::map<std::string, VerdictCounts>> SqliteStore::CountVerdicts(const std::vector<std::string>& jobs) {
-  const absl::MutexLock lock(&read_mutex_);
   std::map<std::string, VerdictCounts> counts;
   for (const std::string& job : jobs) {
+    // What a committed job has never changes, so other readers may come between two of them.
+    const absl::MutexLock lock(&read_mutex_);
     Query query = reader_->Prepare(
         "SELECT count(example_index), ifnull(sum(clean_prediction = label), 0), ifnull(sum(verdict IN (1, 3)), 0) "
         "FROM jobs LEFT JOIN examples ON examples.job = jobs.id WHERE digest = ? AND uncommitted = 0 GROUP BY jobs.id");

@@ -84,6 +84,7 @@ CREATE TABLE training_epochs (
   PRIMARY KEY (job, epoch)
 ) WITHOUT ROWID;
 
+-- Of trainings that are not committed.
 CREATE TABLE checkpoints (
   job INTEGER PRIMARY KEY REFERENCES jobs(id),
   sha256 TEXT NOT NULL,
@@ -124,19 +125,27 @@ absl::StatusOr<int64_t> Number(SqliteDatabase& database, const char* sql) {
 
 }  // namespace
 
-absl::Status MigrateSqliteSchema(SqliteDatabase& database, const std::string& path) {
+absl::Status CheckSqliteSchema(SqliteDatabase& database, const std::string& path) {
+  // Reads the file for the first time; the error of one that is no database names it.
+  ABSL_RETURN_IF_ERROR(database.Execute("SELECT count(*) FROM sqlite_schema")) << "cannot use the store";
+  ABSL_ASSIGN_OR_RETURN(const int64_t version, Number(database, "PRAGMA user_version"));
+  ABSL_ASSIGN_OR_RETURN(const int64_t application, Number(database, "PRAGMA application_id"));
+  ABSL_ASSIGN_OR_RETURN(const int64_t tables, Number(database, "SELECT count(*) FROM sqlite_schema"));
+  if ((version != 0 || tables > 0) && application != kApplicationId) {
+    return absl::DataLossError(absl::StrCat("the file is a database, but not a Tightrope store: ", path));
+  }
+  if (version > kSchemaVersion) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the store was written by a newer Tightrope; use that version, or another --dir: ", path,
+                     " has schema ", version, ", this version reads up to ", kSchemaVersion));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MigrateSqliteSchema(SqliteDatabase& database) {
   ABSL_RETURN_IF_ERROR(database.Execute("BEGIN IMMEDIATE"));
   const absl::Status migrated = [&]() -> absl::Status {
     ABSL_ASSIGN_OR_RETURN(const int64_t version, Number(database, "PRAGMA user_version"));
-    if (version > kSchemaVersion) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("the store was written by a newer Tightrope; use that version, or another --dir: ", path,
-                       " has schema ", version, ", this version reads up to ", kSchemaVersion));
-    }
-    ABSL_ASSIGN_OR_RETURN(const int64_t tables, Number(database, "SELECT count(*) FROM sqlite_schema"));
-    if (version == 0 && tables > 0) {
-      return absl::DataLossError(absl::StrCat("the file is a database, but not a Tightrope store: ", path));
-    }
     if (version == kSchemaVersion) return absl::OkStatus();
     return database.Execute(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
                                          "; PRAGMA application_id = ", kApplicationId, ";"));

@@ -32,10 +32,11 @@ const char* NameOf(StoreAttempt::Kind kind) {
 
 absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path) {
   ABSL_ASSIGN_OR_RETURN(std::unique_ptr<SqliteDatabase> writer, SqliteDatabase::Open(path, /*read_only=*/false));
+  ABSL_RETURN_IF_ERROR(CheckSqliteSchema(*writer, path));
   ABSL_RETURN_IF_ERROR(
       writer->Execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"))
       << "cannot use the store";
-  ABSL_RETURN_IF_ERROR(MigrateSqliteSchema(*writer, path));
+  ABSL_RETURN_IF_ERROR(MigrateSqliteSchema(*writer));
   ABSL_ASSIGN_OR_RETURN(std::unique_ptr<SqliteDatabase> reader, SqliteDatabase::Open(path, /*read_only=*/true));
   return std::unique_ptr<SqliteStore>(new SqliteStore(std::move(writer), std::move(reader)));
 }
@@ -178,6 +179,7 @@ absl::Status SqliteStore::WriteOne(const StoreResult& write) {
                              .Run());
   }
   if (write.result.epochs().empty()) return absl::OkStatus();
+  ABSL_RETURN_IF_ERROR(writer_->Prepare("DELETE FROM checkpoints WHERE job = ?").Bind(job).Run());
   return UpsertEpochs(job, {write.result.epochs().data(), static_cast<size_t>(write.result.epochs_size())});
 }
 

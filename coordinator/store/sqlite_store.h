@@ -18,8 +18,8 @@ namespace tightrope {
 
 class SqliteStore : public ResultStore {
  public:
-  // Opens or creates the store. Errors: DATA_LOSS (damaged, or not a store), FAILED_PRECONDITION (written by a newer
-  // version), UNAVAILABLE, PERMISSION_DENIED.
+  // Opens or creates the store; a database of something else is left as it is. Errors: DATA_LOSS (damaged, or not a
+  // store), FAILED_PRECONDITION (written by a newer version), or as of ResultStore.
   static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(const std::string& path);
 
   absl::StatusOr<uint32_t> NextGeneration() override;
@@ -59,7 +59,11 @@ class SqliteStore : public ResultStore {
   const std::unique_ptr<SqliteDatabase> reader_ ABSL_PT_GUARDED_BY(read_mutex_);
 };
 
-// Brings a new or older database to the current schema. Errors: FAILED_PRECONDITION (a newer one).
-absl::Status MigrateSqliteSchema(SqliteDatabase& database, const std::string& path);
+// Whether the database is new, or a store that this version can read; changes nothing. Errors: DATA_LOSS (damaged, or
+// of something else), FAILED_PRECONDITION (of a newer version), or as of ResultStore.
+absl::Status CheckSqliteSchema(SqliteDatabase& database, const std::string& path);
+
+// Brings a new or older database to the current schema. REQUIRES: CheckSqliteSchema.
+absl::Status MigrateSqliteSchema(SqliteDatabase& database);
 
 }  // namespace tightrope

@@ -118,7 +118,7 @@ TEST_F(SqliteStoreTest, VerdictsAreCountedOfCommittedJobsOnly) {
   ASSERT_OK(Write(Result(attack, 1)));
   const VerdictCounts counts = store_->CountVerdicts({attack.digest()})->at(attack.digest());
   EXPECT_EQ(counts.n, 20u);
-  EXPECT_EQ(counts.clean_correct, 16u);
+  EXPECT_EQ(counts.clean_correct, 10u);
   EXPECT_EQ(counts.not_broken, 10u);
   EXPECT_THAT(*store_->FindCommitted({"unknown", attack.digest()}), ElementsAre(attack.digest()));
 }
@@ -196,6 +196,18 @@ TEST_F(SqliteStoreTest, TrainingIsRedoneFromAnEarlierCheckpoint_LaterEpochsAreRe
   EXPECT_EQ(job.checkpoint->sha256(), Sha256("three"));
 }
 
+TEST_F(SqliteStoreTest, TrainingIsCommitted_ItsCheckpointIsForgottenAndItsEpochsStay) {
+  Open();
+  const v1::Job train = Submit(TrainingExperiment("e", 2)).jobs[0].job;
+  StoreEpochs epochs{.job = train.digest(), .epochs = {SmallEpoch(0)}, .checkpoint = {}};
+  epochs.checkpoint.set_sha256(Sha256("one"));
+  ASSERT_OK(Write(epochs));
+  EXPECT_TRUE(Read("e").jobs[0].checkpoint.has_value());
+  ASSERT_OK(Write(Result(train, 0)));
+  EXPECT_FALSE(Read("e").jobs[0].checkpoint.has_value());
+  EXPECT_THAT(*store_->ReadEpochs(train.digest()), SizeIs(2));
+}
+
 TEST_F(SqliteStoreTest, GenerationGrowsAtEveryStart) {
   Open();
   EXPECT_EQ(*store_->NextGeneration(), 1u);
@@ -264,13 +276,21 @@ TEST_F(SqliteStoreTest, StoreOfANewerVersionIsRefused) {
   EXPECT_THAT(SqliteStore::Open(path_), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("newer Tightrope")));
 }
 
-TEST_F(SqliteStoreTest, DatabaseOfSomethingElseIsRefused) {
-  {
-    auto database = SqliteDatabase::Open(path_, /*read_only=*/false);
-    ASSERT_OK(database);
-    ASSERT_OK((*database)->Execute("CREATE TABLE recipes (name TEXT)"));
+TEST_F(SqliteStoreTest, DatabaseOfSomethingElseIsRefused_AndLeftAsItIs) {
+  for (const std::string made :
+       {"CREATE TABLE recipes (name TEXT)", "CREATE TABLE recipes (name TEXT); PRAGMA user_version = 1",
+        "CREATE TABLE recipes (name TEXT); PRAGMA application_id = 7", "PRAGMA user_version = 3"}) {
+    std::filesystem::remove(path_);
+    {
+      auto database = SqliteDatabase::Open(path_, /*read_only=*/false);
+      ASSERT_OK(database);
+      ASSERT_OK((*database)->Execute(made));
+    }
+    const std::string before = *Sha256OfFile(path_);
+    EXPECT_THAT(SqliteStore::Open(path_), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("not a Tightrope store")))
+        << made;
+    EXPECT_EQ(*Sha256OfFile(path_), before) << made;
   }
-  EXPECT_THAT(SqliteStore::Open(path_), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("not a Tightrope store")));
 }
 
 TEST_F(SqliteStoreTest, DirectoryIsMissing_IsUnavailable) {

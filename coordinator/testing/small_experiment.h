@@ -104,8 +104,11 @@ inline v1::ShardResult ResultFor(const v1::Lease& lease, const v1::Artifact& wei
     record.set_witness_row(-1);
     record.set_forward_passes(1);
     if (!lease.spec().has_attack()) continue;
-    record.set_verdict(i % 2 == 0 ? v1::VERDICT_UNDECIDED : v1::VERDICT_BROKEN);
-    if (i % 2 == 1) record.set_adversarial_prediction((record.label() + 1) % 10);
+    // Every second one is misclassified as it is; no attack finds anything.
+    const bool broken = i % 2 == 1;
+    record.set_clean_prediction(broken ? (record.label() + 1) % 10 : record.label());
+    record.set_verdict(broken ? v1::VERDICT_BROKEN : v1::VERDICT_UNDECIDED);
+    if (broken) record.set_adversarial_prediction(record.clean_prediction());
   }
   return result;
 }
