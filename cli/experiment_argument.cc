@@ -1,12 +1,11 @@
 #include "cli/experiment_argument.h"
 
 #include <iostream>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
+#include "cli/number_format.h"
 #include "core/dataset/dataset.h"
+#include "core/experiment/mistake.h"
 
 namespace tightrope {
 
@@ -22,12 +21,11 @@ absl::StatusOr<ExperimentFile> ReadExperiment(const ExperimentArgument& argument
 }
 
 ExitCode ReportUnreadable(const absl::Status& status, const ExperimentArgument& argument) {
-  if (!absl::IsInvalidArgument(status)) return Report(status);
-  const std::vector<std::string> mistakes = absl::StrSplit(status.message(), '\n', absl::SkipWhitespace());
-  std::cerr << absl::StrJoin(mistakes, "\n") << "\n";
-  return Report(absl::InvalidArgumentError(
-      absl::StrCat(mistakes.size() == 1 ? "1 mistake" : absl::StrCat(mistakes.size(), " mistakes"), " in ",
-                   argument.path, "; nothing was started")));
+  const size_t mistakes = CountMistakes(status);
+  if (mistakes == 0) return Report(status);
+  std::cerr << status.message() << "\n";
+  return Report(absl::InvalidArgumentError(absl::StrCat(Grouped(mistakes), mistakes == 1 ? " mistake" : " mistakes",
+                                                        " in ", argument.path, "; nothing was started")));
 }
 
 }  // namespace tightrope

@@ -21,7 +21,8 @@ void AddExperimentArgument(CLI::App& app, ExperimentArgument& argument);
 // Errors: INVALID_ARGUMENT (mistakes, one a line), NOT_FOUND (no such file).
 absl::StatusOr<ExperimentFile> ReadExperiment(const ExperimentArgument& argument);
 
-// Prints why an experiment could not be read: every mistake as FILE:LINE:COLUMN: message, then how many there are.
+// Prints why an experiment could not be read: the mistakes as FILE:LINE:COLUMN: message, then how many there are; or
+// that there is no file to read.
 ExitCode ReportUnreadable(const absl::Status& status, const ExperimentArgument& argument);
 
 }  // namespace tightrope

@@ -149,9 +149,9 @@ TEST(BrokenFilesTest, BillionLaughsAreRefusedBeforeTheyExpand) {
 TEST(BrokenFilesTest, LongRowsOfBracketsAreRefusedByDepth) {
   const TinyDatasets data(50, 20);
   for (const char* opening : {"[", "{", "- ", "? ", "[{a: "}) {
-    std::string text = "name: ";
+    std::string text;
     for (int i = 0; i < 2000; ++i) text += opening;
-    EXPECT_THAT(data.Parse(text), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("experiment.yaml:1:")))
+    EXPECT_THAT(data.Parse(text), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nested too deeply")))
         << opening;
   }
 }
@@ -164,6 +164,68 @@ TEST(BrokenFilesTest, ThousandsOfMistakesAreCountedNotListed) {
   const std::vector<std::string> lines = absl::StrSplit(status.message(), '\n');
   EXPECT_THAT(lines, SizeIs(MistakeList::kMostShown + 1));
   EXPECT_THAT(lines.back(), HasSubstr("and 800 more mistakes"));
+  EXPECT_EQ(CountMistakes(status), 1000u);
+}
+
+// Texts of a few hundred kilobytes that stand for gigabytes.
+TEST(BrokenFilesTest, GridOfFewEntriesButManyValuesIsRefusedBeforeItExpands) {
+  const TinyDatasets data(50, 20);
+  const auto list = [](int size, const char* item) {
+    std::string text = "[";
+    for (int i = 0; i < size; ++i) absl::StrAppend(&text, i > 0 ? "," : "", item);
+    return text + "]";
+  };
+  std::string radii = "[";
+  for (int i = 1; i < 9999; ++i) absl::StrAppend(&radii, i > 1 ? "," : "", i, "e-5");
+  radii += "]";
+  std::string surplus;
+  for (int i = 0; i < 5000; ++i) absl::StrAppend(&surplus, ", x", i, ": 1");
+  const std::string steps_and_surplus = absl::StrCat("{steps: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]", surplus, "}");
+  const std::string wide = list(20'000, "8");
+  const struct {
+    const char* list;
+    std::string text;
+  } cases[] = {
+      {"attacks", absl::StrCat("attacks: [{method: pgd, norm: linf, epsilon: ", radii, surplus, "}]\n")},
+      {"attacks",
+       absl::StrCat("attacks: [{norm: linf, epsilon: 0.1, method: {pgd: {steps: ", radii, surplus, "}}}]\n")},
+      {"models", absl::StrCat("models: [{architecture: ", list(9000, "mlp"), ", hidden: ", wide, "}]\n")},
+      {"models", absl::StrCat("models: [{architecture: mlp, hidden: &w ", wide, "}, {architecture: ", list(10, "mlp"),
+                              ", hidden: ", list(10, "*w"), "}]\n")},
+      // Each member is within the bounds, all of them together are not.
+      {"attacks", absl::StrCat("attacks: [{norm: linf, epsilon: 0.1, method: [{pgd: &p ", steps_and_surplus, "}",
+                               absl::StrReplaceAll(list(90, "{pgd: *p}"), {{"[", ","}, {"]", ""}}), "]}]\n")},
+      {"training", absl::StrCat("training: [&t {method: standard, epochs: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]", surplus,
+                                "}", absl::StrReplaceAll(list(90, "*t"), {{"[", ","}, {"]", ""}}), "]\n")},
+  };
+  for (const auto& broken : cases) {
+    std::string text = "name: x\ndataset: mnist\n";
+    for (const char* other : {"models: [{architecture: mlp}]\n", "training: [{method: standard}]\n"}) {
+      if (!absl::StartsWith(other, broken.list)) text += other;
+    }
+    EXPECT_THAT(data.Parse(text + broken.text),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr(absl::StrCat("expand `", broken.list,
+                                                "` to more than 10000 entries or to too many values"))))
+        << broken.text.substr(0, 60);
+  }
+}
+
+TEST(BrokenFilesTest, ManyModelFilesAreNotTooManyValues) {
+  const TinyDatasets data(50, 20);
+  std::string files;
+  for (int i = 0; i < 1500; ++i) absl::StrAppend(&files, i > 0 ? ", " : "", "absent-", i, ".pt");
+  const absl::Status status =
+      data.Parse(absl::StrCat("name: x\ndataset: mnist\nmodels: [{architecture: {torchscript: [", files, "]}}]\n"))
+          .status();
+  EXPECT_EQ(CountMistakes(status), 1500u) << "each file is missing";
+}
+
+TEST(BrokenFilesTest, LongTextIsRefusedWhereItStands) {
+  const TinyDatasets data(50, 20);
+  EXPECT_THAT(data.Parse(absl::StrCat(kGood, "attacks: [{method: fgsm, norm: linf, epsilon: 0.1, name: ",
+                                      std::string(YamlDocument::kMaxTextBytes + 1, 'x'), "}]\n")),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(":5:58: a value of more than 4096 bytes")));
 }
 
 }  // namespace

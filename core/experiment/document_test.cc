@@ -1,8 +1,8 @@
 // docs/experiment-file.md against the schema and the reader: every key is there with its type, unit, default and range,
 // and every example in it parses.
 #include <fstream>
+#include <functional>
 #include <map>
-#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -62,31 +62,32 @@ std::string Row(const FieldDescriptor& field) {
                       cell(RangeInWords(field)));
 }
 
-// Walks the schema, and expects the keys of each message in the section of the document that is about it.
-void ExpectDocumented(const Descriptor& message, const std::string& heading, const std::string& list,
-                      const std::map<std::string, std::vector<std::string>>& sections) {
-  const auto section = sections.find(heading);
-  ASSERT_NE(section, sections.end()) << "docs/experiment-file.md has no section \"" << heading << "\"";
+// Calls `visit` with the keys of each message of the schema and the heading of the section that is about it.
+void ForEachSection(const Descriptor& message, const std::string& heading, const std::string& list,
+                    const std::function<void(const MappingSchema&, const std::string&)>& visit) {
   const MappingSchema schema = SchemaOf(message);
+  visit(schema, heading);
   for (const FieldDescriptor* field : schema.fields) {
-    EXPECT_THAT(section->second, Contains(StartsWith(Row(*field)))) << "in section \"" << heading << "\"";
     if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-      ExpectDocumented(*field->message_type(), absl::StrCat("`", field->name(), "`"), std::string(field->name()),
-                       sections);
+      const std::string name(field->name());
+      ForEachSection(*field->message_type(), absl::StrCat("`", name, "`"), name, visit);
     }
   }
   for (const KindSchema& kind : schema.kinds) {
-    EXPECT_THAT(section->second, Contains(StartsWith(absl::StrCat("| `", kind.key, "` | ")))) << heading;
     for (const std::string& name : kind.MemberNames()) {
       const FieldDescriptor* member = kind.FindMember(name);
       const std::string below = absl::StrCat("`", list, "` with `", kind.key, ": ", name, "`");
       if (member->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-        ExpectDocumented(*member->message_type(), below, list, sections);
+        ForEachSection(*member->message_type(), below, list, visit);
       } else {
-        EXPECT_EQ(sections.count(below), 1u) << "docs/experiment-file.md has no section \"" << below << "\"";
+        visit({}, below);
       }
     }
   }
+}
+
+void ForEachSection(const std::function<void(const MappingSchema&, const std::string&)>& visit) {
+  ForEachSection(*v1::Experiment::descriptor(), "The keys of the file", "", visit);
 }
 
 // "training:\n- ..." → ("training", text), for every top-level key.
@@ -129,22 +130,28 @@ std::vector<std::string> YamlBlocks(const std::string& document) {
 }
 
 TEST(DocumentTest, EveryKeyIsDocumentedWithTypeUnitDefaultAndRange) {
-  ExpectDocumented(*v1::Experiment::descriptor(), "The keys of the file", "", Sections(Document()));
+  const auto sections = Sections(Document());
+  ForEachSection([&](const MappingSchema& schema, const std::string& heading) {
+    const auto section = sections.find(heading);
+    ASSERT_NE(section, sections.end()) << "docs/experiment-file.md has no section \"" << heading << "\"";
+    for (const FieldDescriptor* field : schema.fields) {
+      EXPECT_THAT(section->second, Contains(StartsWith(Row(*field)))) << "in section \"" << heading << "\"";
+    }
+    for (const KindSchema& kind : schema.kinds) {
+      EXPECT_THAT(section->second, Contains(StartsWith(absl::StrCat("| `", kind.key, "` | ")))) << heading;
+    }
+  });
 }
 
 TEST(DocumentTest, NoRowDescribesAKeyThatIsNotThere) {
-  std::set<std::string> known;
-  const std::vector<const Descriptor*> messages = {v1::Experiment::descriptor(), v1::ExampleRange::descriptor(),
-                                                   v1::Model::descriptor(),      v1::Mlp::descriptor(),
-                                                   v1::Training::descriptor(),   v1::PgdTraining::descriptor(),
-                                                   v1::Attack::descriptor(),     v1::PgdAttack::descriptor()};
-  for (const Descriptor* message : messages) {
-    for (const std::string& name : SchemaOf(*message).KeyNames()) known.insert(name);
-  }
-  for (const auto line : absl::StrSplit(Document(), '\n')) {
-    const std::string row(line);
-    if (!absl::StartsWith(row, "| `")) continue;
-    EXPECT_THAT(known, Contains(row.substr(3, row.find('`', 3) - 3))) << row;
+  std::map<std::string, std::vector<std::string>> known;
+  ForEachSection([&](const MappingSchema& schema, const std::string& heading) { known[heading] = schema.KeyNames(); });
+  for (const auto& [heading, lines] : Sections(Document())) {
+    for (const std::string& row : lines) {
+      if (!absl::StartsWith(row, "| `")) continue;
+      EXPECT_THAT(known[heading], Contains(row.substr(3, row.find('`', 3) - 3)))
+          << "in section \"" << heading << "\": " << row;
+    }
   }
 }
 

@@ -32,7 +32,8 @@ struct ReadOptions {
 };
 
 // Reads, validates and resolves. On mistakes: INVALID_ARGUMENT whose message has one line a mistake, in the order of
-// the file: "FILE:LINE:COLUMN: message". NOT_FOUND: no such file.
+// the file: "FILE:LINE:COLUMN: message"; CountMistakes (mistake.h) says how many. A file that can't be read at all, or
+// a directory, is INVALID_ARGUMENT too, and counts none. NOT_FOUND: no such file.
 absl::StatusOr<ExperimentFile> ReadExperimentFile(const std::string& path, const ReadOptions& options);
 
 // The same on text; `path` only names it (and is what TorchScript paths are relative to).

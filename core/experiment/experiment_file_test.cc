@@ -261,6 +261,10 @@ TEST_F(ExperimentFileTest, MessagesFromTheNetworkObeyTheRulesOfTheFile) {
          for (int n = 0; n < 10'001; ++n) e.add_attacks();
        },
        "attacks: `attacks` has more than 10000 entries"},
+      {[](v1::Experiment& e, v1::Inputs&) {  // values that the schema does not know, in a list that is not looked into
+         for (int n = 0; n < 10'001; ++n) e.add_training()->set_schedule(static_cast<v1::Schedule>(99));
+       },
+       "training: `training` has more than 10000 entries"},
   };
   for (const Case& broken : cases) {
     SCOPED_TRACE(broken.told);

@@ -5,12 +5,17 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/optional.h"
 
 namespace tightrope {
 namespace {
+
+constexpr char kCountPayload[] = "tightrope/mistakes";
 
 // Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment).
 size_t EditDistance(absl::string_view a, absl::string_view b) {
@@ -45,7 +50,15 @@ absl::Status MistakeList::ToStatus(absl::string_view path) const {
     }
     absl::StrAppend(&text, path, ":", mistake.line, ":", mistake.column, ": ", mistake.message);
   }
-  return absl::InvalidArgumentError(text);
+  absl::Status status = absl::InvalidArgumentError(text);
+  status.SetPayload(kCountPayload, absl::Cord(absl::StrCat(mistakes_.size())));
+  return status;
+}
+
+size_t CountMistakes(const absl::Status& status) {
+  const absl::optional<absl::Cord> payload = status.GetPayload(kCountPayload);
+  size_t count = 0;
+  return payload.has_value() && absl::SimpleAtoi(std::string(*payload), &count) ? count : 0;
 }
 
 std::string Quoted(absl::string_view text) {

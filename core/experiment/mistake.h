@@ -1,6 +1,7 @@
 // The mistakes of one experiment file, collected so that all are reported at once.
 #pragma once
 
+#include <cstddef>
 #include <set>
 #include <string>
 #include <tuple>
@@ -32,7 +33,7 @@ class MistakeList {
   const std::set<Mistake>& mistakes() const { return mistakes_; }
 
   // OK where there are none; otherwise INVALID_ARGUMENT with a line "PATH:LINE:COLUMN: message" for each, and a last
-  // line that counts the rest where there are more than kMostShown.
+  // line that counts the rest where there are more than kMostShown. CountMistakes tells how many there are.
   absl::Status ToStatus(absl::string_view path) const;
 
   static constexpr size_t kMostShown = 200;
@@ -40,6 +41,9 @@ class MistakeList {
  private:
   std::set<Mistake> mistakes_;
 };
+
+// How many mistakes a status of MistakeList::ToStatus stands for, those not shown included; 0 for any other status.
+size_t CountMistakes(const absl::Status& status);
 
 // `text` as a message shows it: in back-quotes, control characters escaped, at most 60 bytes.
 std::string Quoted(absl::string_view text);

@@ -38,10 +38,12 @@ class Rules {
     CheckExamples();
     CheckSeeds();
     CheckTrainingIsNeeded();
-    for (int i = 0; i < experiment_.training_size(); ++i) {
+    for (int i = 0; Readable("training") && i < experiment_.training_size(); ++i) {
       CheckTraining(experiment_.training(i), Element("training", i));
     }
-    for (int i = 0; i < experiment_.attacks_size(); ++i) CheckAttack(experiment_.attacks(i), Element("attacks", i));
+    for (int i = 0; Readable("attacks") && i < experiment_.attacks_size(); ++i) {
+      CheckAttack(experiment_.attacks(i), Element("attacks", i));
+    }
     CheckNamesDiffer();
     CheckSize();
   }
@@ -213,7 +215,7 @@ class Rules {
   template <typename Entries, typename Identity>
   void CheckNamesDiffer(const char* list, const Entries& entries, const Identity& identity) {
     std::map<decltype(identity(entries[0])), int> seen;
-    for (int i = 0; i < entries.size(); ++i) {
+    for (int i = 0; Readable(list) && i < entries.size(); ++i) {
       const std::string path = Element(list, i);
       if (!CheckEntryName(entries[i], path) || !AllReadable(entries[i], path)) continue;
       const auto [first, is_new] = seen.emplace(identity(entries[i]), i);

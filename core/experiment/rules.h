@@ -13,7 +13,8 @@ namespace tightrope {
 // Where rules report to. Paths are of fields, after expansion: "training[2].pgd.epsilon".
 struct RuleFindings {
   std::function<void(const std::string& path, const std::string& message)> report;
-  // False where the text has no readable value there, so that a rule about it would only repeat a mistake.
+  // False where there is no readable value at the path or for something around it, so that a rule about it would only
+  // repeat a mistake.
   std::function<bool(const std::string& path)> readable;
 };
 

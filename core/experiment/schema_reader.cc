@@ -247,6 +247,7 @@ class SchemaReader {
       read_.positions.SetUnreadable(path);
     }
     int index = 0;
+    GridSize size;
     for (const YamlNode* item : value.items) {
       if (item->kind != YamlNode::Kind::kMapping) {
         Report(*item, absl::StrCat("an entry of ", name, " is a mapping of keys; ", Quoted(YamlText(*item)), " is not",
@@ -254,11 +255,10 @@ class SchemaReader {
         read_.positions.SetUnreadable(path);
         continue;
       }
-      size_t total = 0;
-      const std::vector<Entry> entries = ExpandEntry(*item, *field.message_type(), total);
-      if (static_cast<size_t>(index) + total > kMaxGridEntries) {
+      const std::vector<Entry> entries = ExpandEntry(*item, *field.message_type(), size);
+      if (size.TooLarge()) {
         Report(*item, absl::StrCat("the lists here expand ", name, " to more than ", kMaxGridEntries,
-                                   " entries; split the experiment"));
+                                   " entries or to too many values; split the experiment"));
         read_.positions.SetUnreadable(path);
         return;
       }
@@ -344,12 +344,17 @@ class SchemaReader {
       if (!is_message || choice.braces) continue;
       for (std::string& own : SchemaFor(*choice.member->message_type()).KeyNames()) allowed.push_back(std::move(own));
     }
-    const std::string nearest = Nearest(key_node.text, allowed);
+    const std::string all = absl::StrJoin(allowed, ", ");
+    // Kept, because a sweep asks again for every entry that it expands to.
+    const auto [known, is_new] = nearest_.try_emplace({all, key_node.text});
+    if (is_new) known->second = Nearest(key_node.text, allowed);
+    const std::string& nearest = known->second;
     if (nearest.empty() && open_choice) return;  // it may be a key of what the choice was meant to be
     ExpectNoMore(nearest, schema, choices, place);
-    Report(key_node,
-           absl::StrCat("unknown key ", Quoted(key_node.text), " in ", name, DidYouMean(key_node.text, allowed),
-                        nearest.empty() ? "; allowed: " : " Allowed: ", absl::StrJoin(allowed, ", ")));
+    Report(
+        key_node,
+        absl::StrCat("unknown key ", Quoted(key_node.text), " in ", name,
+                     nearest.empty() ? "; allowed: " : absl::StrCat("; did you mean `", nearest, "`? Allowed: "), all));
   }
 
   // The misspelt key was meant to be `key`, which is therefore not missing as well.
@@ -388,6 +393,7 @@ class SchemaReader {
   MistakeList& mistakes_;
   ReadMessage read_;
   std::map<const Descriptor*, MappingSchema> schemas_;
+  std::map<std::pair<std::string, std::string>, std::string> nearest_;  // by allowed keys and key
   std::map<const FieldDescriptor*, YamlDocument> defaults_;
 };
 

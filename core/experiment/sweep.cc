@@ -41,6 +41,23 @@ EntryKey Single(const YamlNode* key, const YamlNode* value, bool swept) {
   return single;
 }
 
+// What one copy of `item` takes, as GridSize::values counts.
+size_t Weight(const EntryKey& item) {
+  constexpr size_t kBytesOfAValue = 64;
+  if (item.member_keys.empty()) {
+    const YamlNode& node = item.member_value != nullptr ? *item.member_value : *item.value;
+    return node.expanded_nodes + node.text.size() / kBytesOfAValue;
+  }
+  size_t weight = 0;
+  for (const EntryKey& key : item.member_keys) weight += Weight(key);
+  return weight;
+}
+
+// In place of alternatives that are too many to list: light ones that make the entry around them too large as well.
+std::vector<EntryKey> TooMany(const YamlNode* key, const YamlNode* value) {
+  return std::vector<EntryKey>(kMaxGridEntries + 1, Single(key, value, false));
+}
+
 // `pgd`, `{pgd: {...}}`, or something wrong.
 std::vector<EntryKey> ExpandMember(const YamlNode* key, const YamlNode* value, const KindSchema& kind, bool swept) {
   EntryKey plain = Single(key, value, swept);
@@ -53,13 +70,13 @@ std::vector<EntryKey> ExpandMember(const YamlNode* key, const YamlNode* value, c
   if (member == nullptr) return {plain};
   std::vector<EntryKey> alternatives;
   if (member->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && plain.member_value->kind == YamlNode::Kind::kMapping) {
-    size_t total = 0;
-    for (Entry& combination : ExpandEntry(*plain.member_value, *member->message_type(), total)) {
-      plain.member_keys = std::move(combination);
+    GridSize size;
+    std::vector<Entry> combinations = ExpandEntry(*plain.member_value, *member->message_type(), size);
+    if (size.TooLarge()) return TooMany(key, value);
+    for (Entry& combination : combinations) {
       alternatives.push_back(plain);
+      alternatives.back().member_keys = std::move(combination);
     }
-    // Too many to list: as many copies as make the caller's product too large as well.
-    if (total > kMaxGridEntries) alternatives.resize(kMaxGridEntries + 1, alternatives[0]);
   } else if (member->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE && IsSweep(*member, *plain.member_value)) {
     for (const YamlNode* item : plain.member_value->items) {
       EntryKey alternative = plain;
@@ -77,10 +94,14 @@ std::vector<EntryKey> ExpandKey(const YamlNode* key, const YamlNode* value, cons
   if (const KindSchema* kind = schema.FindKind(key->text)) {
     if (value->kind != YamlNode::Kind::kSequence || value->items.empty()) return ExpandMember(key, value, *kind, false);
     std::vector<EntryKey> alternatives;
+    GridSize size;
     for (const YamlNode* item : value->items) {
-      std::vector<EntryKey> members = ExpandMember(key, item, *kind, true);
-      std::move(members.begin(), members.end(), std::back_inserter(alternatives));
-      if (alternatives.size() > kMaxGridEntries) break;
+      for (EntryKey& member : ExpandMember(key, item, *kind, true)) {
+        size.values += Weight(member);
+        alternatives.push_back(std::move(member));
+      }
+      size.entries = alternatives.size();
+      if (size.TooLarge()) return TooMany(key, value);
     }
     return alternatives;
   }
@@ -93,15 +114,21 @@ std::vector<EntryKey> ExpandKey(const YamlNode* key, const YamlNode* value, cons
 
 }  // namespace
 
-std::vector<Entry> ExpandEntry(const YamlNode& mapping, const Descriptor& message, size_t& total) {
+std::vector<Entry> ExpandEntry(const YamlNode& mapping, const Descriptor& message, GridSize& size) {
   const MappingSchema schema = SchemaOf(message);
   std::vector<std::vector<EntryKey>> axes;
-  total = 1;
+  size_t total = 1;
+  size_t weight = 0;  // of the heaviest entry
   for (const auto& [key, value] : mapping.entries) {
-    axes.push_back(ExpandKey(key, value, schema));
-    total = std::min(total * axes.back().size(), kMaxGridEntries + 1);
+    const std::vector<EntryKey>& axis = axes.emplace_back(ExpandKey(key, value, schema));
+    total = std::min(total * axis.size(), kMaxGridEntries + 1);
+    size_t heaviest = 0;
+    for (const EntryKey& item : axis) heaviest = std::max(heaviest, Weight(item));
+    weight += heaviest;
   }
-  const size_t wanted = total > kMaxGridEntries ? 1 : total;
+  size.entries += total;
+  size.values += total * weight;
+  const size_t wanted = size.TooLarge() ? 1 : total;
 
   std::vector<Entry> entries;
   entries.reserve(wanted);

@@ -34,12 +34,23 @@ struct EntryKey {
 // One key a value: what an entry of the grid is made of.
 using Entry = std::vector<EntryKey>;
 
-// More entries than this in one list are refused, so that a short file cannot ask for more memory than there is.
+// More than this in one list is refused, so that a short file cannot ask for more memory than there is: entries, and
+// values in all of them together, since an entry may be large.
 inline constexpr size_t kMaxGridEntries = 10'000;
+inline constexpr size_t kMaxGridValues = YamlDocument::kMaxNodes;
 
-// All combinations; only the first where there would be more than kMaxGridEntries (`total` tells, saturated).
+// What a list expands to. Values are counted with aliases expanded, a long text as several; at least as many as there
+// are entries with keys.
+struct GridSize {
+  size_t entries = 0;
+  size_t values = 0;
+
+  bool TooLarge() const { return entries > kMaxGridEntries || values > kMaxGridValues; }
+};
+
+// Adds what `mapping` expands to to `size`. All combinations; only the first where `size` is then too large.
 // REQUIRES: `mapping` is one.
-std::vector<Entry> ExpandEntry(const YamlNode& mapping, const google::protobuf::Descriptor& message, size_t& total);
+std::vector<Entry> ExpandEntry(const YamlNode& mapping, const google::protobuf::Descriptor& message, GridSize& size);
 
 // The keys of a mapping that is not part of a grid: lists stay as they are.
 Entry WithoutSweeping(const YamlNode& mapping);

@@ -5,12 +5,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "core/artifact/digest.h"
 #include "core/experiment/experiment_file.h"
 #include "core/experiment/mistake.h"
 #include "core/experiment/rules.h"
 #include "core/experiment/schema.h"
 #include "core/experiment/sweep.h"
+#include "core/experiment/yaml_document.h"
 
 namespace tightrope {
 
@@ -22,7 +24,6 @@ namespace {
 // Larger inputs than these do not fit a worker; the product of the extents must not overflow.
 constexpr uint64_t kMaxInputElements = uint64_t{1} << 28;
 constexpr uint32_t kMaxClasses = 65'536;
-constexpr size_t kLongestText = 4096;
 
 class Findings {
  public:
@@ -30,7 +31,15 @@ class Findings {
     paths_.insert(path);
     if (lines_.size() < MistakeList::kMostShown) lines_.push_back(absl::StrCat(path, ": ", message));
   }
-  bool Has(const std::string& path) const { return paths_.count(path) > 0; }
+  // A finding about `path` or about something around it, whose contents have then not been looked at.
+  bool Has(absl::string_view path) const {
+    while (!path.empty()) {
+      if (paths_.count(std::string(path)) > 0) return true;
+      const size_t parent = path.find_last_of(".[");
+      path = path.substr(0, parent == absl::string_view::npos ? 0 : parent);
+    }
+    return false;
+  }
   absl::Status ToStatus() const {
     return lines_.empty() ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrJoin(lines_, "\n"));
   }
@@ -129,8 +138,8 @@ class ValueCheck {
   }
 
   void CheckText(const std::string& text, const FieldDescriptor& field, const std::string& path) {
-    if (text.empty() || text.size() > kLongestText) {
-      findings_.Add(path, absl::StrCat("`", field.name(), "` is text of 1 to ", kLongestText, " bytes"));
+    if (text.empty() || text.size() > YamlDocument::kMaxTextBytes) {
+      findings_.Add(path, absl::StrCat("`", field.name(), "` is text of 1 to ", YamlDocument::kMaxTextBytes, " bytes"));
     }
   }
 

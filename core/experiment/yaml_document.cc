@@ -108,6 +108,9 @@ class YamlDocumentBuilder final : public YAML::EventHandler {
                 const std::string& value) override {
     YamlNode* node = Create(mark, YamlNode::Kind::kScalar, anchor);
     CheckTag(mark, tag);
+    if (value.size() > YamlDocument::kMaxTextBytes) {
+      Stop(mark, absl::StrCat("a value of more than ", YamlDocument::kMaxTextBytes, " bytes; none needs as many"));
+    }
     node->text = value;
     node->quoted = tag == "!";
     if (!node->quoted && (value == "~" || value == "null" || value == "Null" || value == "NULL")) {

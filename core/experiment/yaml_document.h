@@ -1,8 +1,9 @@
 // YAML text → a tree of nodes that know where they stand. Built on yaml-cpp's events rather than on YAML::Node, because
 // a Node drops duplicate keys silently and expands without limit; this reader reports the first and bounds the second.
 //
-// Text may come from anybody. Bounded: the size of the text, the depth of nesting, and the number of nodes counted with
-// every alias expanded, so that a "billion laughs" of aliases is an error and not a walk without end.
+// Text may come from anybody. Bounded: the size of the text and of one scalar, the depth of nesting, and the number of
+// nodes counted with every alias expanded, so that a "billion laughs" of aliases is an error and not a walk without
+// end.
 #pragma once
 
 #include <deque>
@@ -33,6 +34,7 @@ class YamlDocument {
  public:
   static constexpr size_t kMaxBytes = size_t{4} << 20;
   static constexpr size_t kMaxNodes = 1'000'000;
+  static constexpr size_t kMaxTextBytes = 4096;  // of one scalar
   static constexpr int kMaxDepth = 32;
 
   // Parses `text`. Syntax errors, text that is not UTF-8, tabs as indentation, duplicate keys, tags, exceeded bounds
