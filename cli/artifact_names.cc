@@ -3,6 +3,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/artifact/digest.h"
 
 namespace tightrope {
 namespace {
@@ -16,6 +17,15 @@ std::string Plain(const std::string& name) {
   return plain;
 }
 
+// A long name as its beginning and a digest: three of them, an experiment's other marks and what a download adds have
+// to fit the 255 bytes of a file name.
+std::string Short(const std::string& name) {
+  constexpr size_t kLongest = 52;
+  constexpr size_t kDigest = 8;
+  if (name.size() <= kLongest) return Plain(name);
+  return absl::StrCat(Plain(name).substr(0, kLongest - kDigest - 1), "~", Sha256(name).substr(0, kDigest));
+}
+
 }  // namespace
 
 std::string ArtifactFileName(const v1::ExportArtifactsResponse& artifact, const std::string& threat_model,
@@ -23,12 +33,12 @@ std::string ArtifactFileName(const v1::ExportArtifactsResponse& artifact, const 
   const v1::Cell& cell = artifact.cell();
   const std::string& role = artifact.artifact().role();
   std::string name = with_experiment ? Plain(artifact.experiment()) + "/" : "";
-  absl::StrAppend(&name, Plain(cell.model()));
-  if (!cell.training().empty()) absl::StrAppend(&name, "-", Plain(cell.training()));
+  absl::StrAppend(&name, Short(cell.model()));
+  if (!cell.training().empty()) absl::StrAppend(&name, "-", Short(cell.training()));
   absl::StrAppend(&name, "-seed", cell.seed());
   if (role == "weights") return absl::StrCat(name, ".safetensors");
   if (role == "checkpoint") return absl::StrCat(name, "-checkpoint.safetensors");
-  if (!cell.attack().empty()) absl::StrAppend(&name, "-", Plain(cell.attack()));
+  if (!cell.attack().empty()) absl::StrAppend(&name, "-", Short(cell.attack()));
   absl::StrAppend(&name, "-", Plain(threat_model.empty() ? cell.job_digest().substr(0, 8) : threat_model),
                   absl::StrFormat("-shard%03u", artifact.shard()));
   return role == "witnesses" ? absl::StrCat(name, ".npy") : absl::StrCat(name, "-", Plain(role));

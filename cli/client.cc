@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "core/artifact/digest.h"
+#include "core/max_response_bytes.h"
 #include "core/status_macros.h"
 #include "tightrope/v1/coordinator.grpc.pb.h"
 #include "tightrope/v1/experiments.grpc.pb.h"
@@ -24,8 +25,8 @@ namespace tightrope {
 namespace {
 
 constexpr size_t kChunkBytes = size_t{1} << 20;
-// Results of a large sweep come in one message.
-constexpr int kMaxMessageBytes = 256 << 20;
+// So that a request stays far below what a coordinator takes.
+constexpr size_t kDigestsOfARequest = 100'000;
 // Of calls that answer from memory or one query; streams have no deadline, the user has ^C.
 constexpr std::chrono::seconds kCallDeadline{60};
 
@@ -181,11 +182,16 @@ class GrpcClient : public Client {
   }
 
   absl::StatusOr<std::vector<std::string>> FindCommitted(const std::vector<std::string>& job_digests) override {
-    v1::FindCommittedRequest request;
-    request.mutable_job_digests()->Assign(job_digests.begin(), job_digests.end());
-    v1::FindCommittedResponse response;
-    ABSL_RETURN_IF_ERROR(Call(&v1::Experiments::StubInterface::FindCommitted, request, response));
-    return std::vector<std::string>(response.job_digests().begin(), response.job_digests().end());
+    std::vector<std::string> committed;
+    for (size_t begin = 0; begin < job_digests.size(); begin += kDigestsOfARequest) {
+      const size_t end = std::min(begin + kDigestsOfARequest, job_digests.size());
+      v1::FindCommittedRequest request;
+      for (size_t i = begin; i < end; ++i) request.add_job_digests(job_digests[i]);
+      v1::FindCommittedResponse response;
+      ABSL_RETURN_IF_ERROR(Call(&v1::Experiments::StubInterface::FindCommitted, request, response));
+      committed.insert(committed.end(), response.job_digests().begin(), response.job_digests().end());
+    }
+    return committed;
   }
 
   absl::Status Download(const std::string& sha256, const std::string& path) override {
@@ -300,8 +306,7 @@ class GrpcClient : public Client {
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& address, absl::Duration patience) {
   ABSL_RETURN_IF_ERROR(CheckAddress(address));
   grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  arguments.SetMaxSendMessageSize(kMaxMessageBytes);
+  arguments.SetMaxReceiveMessageSize(kMaxResponseBytes);
   // A proxy for the web must not come between us and a coordinator.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);

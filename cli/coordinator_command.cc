@@ -1,5 +1,9 @@
 // tightrope coordinator: serves one data directory until it is told to stop.
+#include <unistd.h>
+
+#include <array>
 #include <atomic>
+#include <climits>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -11,6 +15,7 @@
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
 #include "cli/session.h"
+#include "cli/worker_program.h"
 #include "coordinator/server.h"
 
 namespace tightrope {
@@ -22,14 +27,20 @@ struct CoordinatorCommandOptions {
   bool insecure = false;
 };
 
+std::string HostName() {
+  std::array<char, HOST_NAME_MAX + 1> name = {};
+  return gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data() : "HOST";
+}
+
 int Serve(const CoordinatorCommandOptions& options) {
   absl::StatusOr<std::unique_ptr<CoordinatorServer>> server = CoordinatorServer::Start(
       {.directory = options.directory, .listen = options.listen, .insecure = options.insecure});
   if (!server.ok()) return Report(server.status());
   const std::string address = (*server)->address();
+  const std::string reachable = AddressForOthers(address, HostName());
   std::cout << "coordinator of " << options.directory << " at " << address << "\n"
-            << "  start a worker:  tightrope worker --coordinator " << address << "\n"
-            << "  submit:          tightrope submit EXPERIMENT.yaml --coordinator " << address << " --watch\n"
+            << "  start a worker:  tightrope worker --coordinator " << reachable << "\n"
+            << "  submit:          tightrope submit EXPERIMENT.yaml --coordinator " << reachable << " --watch\n"
             << "  stop:            ^C; unfinished experiments go on when it is started again\n"
             << std::flush;
 

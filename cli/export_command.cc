@@ -16,6 +16,7 @@
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
 #include "cli/number_format.h"
+#include "cli/output_file.h"
 #include "cli/record_writer.h"
 #include "cli/session.h"
 #include "core/artifact/digest.h"
@@ -41,9 +42,10 @@ RecordFormat FormatOf(const ExportOptions& options) {
 }
 
 // A coordinator that goes away before its first message has not been noticed by anybody: that is UNAVAILABLE, and the
-// export may be tried again. Later it is ABORTED where rows have gone to standard output.
+// export may be tried again. Later it is ABORTED where rows have gone to where they can't be taken back.
 absl::Status AfterRows(const absl::Status& status, bool any_rows, const ExportOptions& options) {
-  if (!any_rows || !ToStandardOutput(options) || !absl::IsUnavailable(status)) return status;
+  const bool gone = any_rows && (ToStandardOutput(options) || WritesThrough(options.output));
+  if (!gone || !absl::IsUnavailable(status)) return status;
   return absl::AbortedError(absl::StrCat("the export is not complete: ", status.message()));
 }
 
@@ -158,19 +160,7 @@ absl::Status ExportArtifacts(Client& client, const ExportOptions& options) {
 absl::Status ExportTable(Client& client, const ExportOptions& options) {
   const auto write = options.what == "examples" ? ExportExamples : ExportMetrics;
   if (ToStandardOutput(options)) return write(client, options, std::cout);
-  const std::string partial = options.output + ".partial";
-  std::ofstream file(partial, std::ios::binary | std::ios::trunc);
-  if (!file) return absl::FailedPreconditionError(absl::StrCat("cannot write the file ", partial));
-  absl::Status status = write(client, options, file);
-  file.close();
-  if (status.ok() && !file) status = absl::ResourceExhaustedError(absl::StrCat("cannot write the file ", partial));
-  std::error_code error;
-  if (status.ok()) {
-    std::filesystem::rename(partial, options.output, error);
-    if (error) status = absl::FailedPreconditionError(absl::StrCat("cannot write the file ", options.output));
-  }
-  if (!status.ok()) std::filesystem::remove(partial, error);
-  return status;
+  return WriteOutput(options.output, [&](std::ostream& out) { return write(client, options, out); });
 }
 
 int Export(const ExportOptions& options) {

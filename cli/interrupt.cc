@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 
 #include "cli/exit_code.h"
 #include "cli/terminal.h"
@@ -22,6 +23,32 @@ extern "C" void OnSignal(int) {
   _exit(kExitInterrupted);
 }
 
+extern "C" void OnStop(int) {
+  const int error = errno;
+  Terminal::RestoreCursorInSignalHandler();
+  raise(SIGSTOP);
+  errno = error;
+}
+
+extern "C" void OnContinue(int) { Terminal::LeaveBlocksInSignalHandler(); }
+
+// SA_RESETHAND: the signal that is raised takes its default course once this returns.
+extern "C" void OnQuit(int number) {
+  Terminal::RestoreCursorInSignalHandler();
+  raise(number);
+}
+
+// A signal that is ignored stays so: the shell has no job control.
+void Catch(int number, void (*handler)(int), int flags) {
+  struct sigaction before = {};
+  if (sigaction(number, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) return;
+  struct sigaction action = {};
+  action.sa_handler = handler;
+  action.sa_flags = flags;
+  sigemptyset(&action.sa_mask);
+  sigaction(number, &action, nullptr);
+}
+
 }  // namespace
 
 void CatchInterrupts() {
@@ -29,6 +56,9 @@ void CatchInterrupts() {
   action.sa_handler = OnSignal;
   sigemptyset(&action.sa_mask);
   for (const int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
+  Catch(SIGTSTP, OnStop, SA_RESTART);
+  Catch(SIGCONT, OnContinue, SA_RESTART);
+  Catch(SIGQUIT, OnQuit, static_cast<int>(SA_RESETHAND));
   signal(SIGPIPE, SIG_IGN);
 }
 

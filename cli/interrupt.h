@@ -1,5 +1,6 @@
 // SIGINT and SIGTERM as a flag that a command looks at, so that it can end cleanly: state kept, terminal restored,
-// workers ended. A second signal ends the process at once. Thread-safe.
+// workers ended. A second signal ends the process at once. ^Z and ^\ do what they always do, but show the cursor first.
+// Thread-safe.
 #pragma once
 
 #include "absl/status/status.h"

@@ -14,8 +14,8 @@
 #include "cli/command.h"
 #include "cli/exit_code.h"
 #include "cli/interrupt.h"
-#include "cli/suggestion.h"
 #include "cli/version.h"
+#include "core/experiment/mistake.h"
 
 namespace tightrope {
 namespace {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "cli/number_format.h"
+#include "cli/state_counts.h"
 
 namespace tightrope {
 namespace {
@@ -21,13 +22,6 @@ constexpr double kSmallestProgress = 0.01;
 
 constexpr double kLogStep = 0.05;
 constexpr absl::Duration kLogInterval = absl::Seconds(10);
-
-uint32_t Total(const v1::StateCounts& counts) {
-  return counts.blocked() + counts.pending() + counts.leased() + counts.committed() + counts.cached() +
-         counts.failed() + counts.cancelled();
-}
-
-uint32_t Done(const v1::StateCounts& counts) { return counts.committed() + counts.cached(); }
 
 // "12 of 28 done, 4 of them cached, 2 running, 14 waiting, 1 failed", without what is zero.
 std::string CountsText(const v1::StateCounts& counts) {

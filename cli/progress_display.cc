@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "cli/interrupt.h"
 #include "core/status_macros.h"
 
@@ -14,6 +15,18 @@ namespace tightrope {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(200);
+constexpr absl::Duration kBetweenConnections = absl::Seconds(1);
+
+absl::Status NotWorkedOn(const std::string& experiment) {
+  return absl::FailedPreconditionError(absl::StrCat("the coordinator does not work on ", experiment,
+                                                    ", which is not finished; submit it again to go on"));
+}
+
+// Why a stream ended that did not end with a finished experiment.
+absl::Status EndOf(const absl::Status& stream) {
+  if (!stream.ok() && !absl::IsOutOfRange(stream)) return stream;
+  return absl::UnavailableError("the coordinator stopped before the experiment was finished");
+}
 
 }  // namespace
 
@@ -47,22 +60,34 @@ void ProgressDisplay::Say(const std::string& line) {
 void ProgressDisplay::Close() { terminal_.Clear(); }
 
 absl::StatusOr<v1::ExperimentStatus> Follow(Client& client, const std::string& experiment, ProgressDisplay& display,
-                                            const std::function<absl::Status(const v1::StatusResponse&)>& tick) {
-  const std::unique_ptr<StatusFeed> feed = client.Watch(experiment, kTick);
+                                            const std::function<absl::Status(const v1::StatusResponse&)>& tick,
+                                            const Reconnecting& reconnecting) {
+  std::unique_ptr<StatusFeed> feed = client.Watch(experiment, kTick);
+  absl::Time lost = absl::InfiniteFuture();  // when the coordinator was; in the future while it is there
   v1::StatusResponse newest;
   while (true) {
     ABSL_RETURN_IF_ERROR(CheckInterrupted());
     absl::StatusOr<v1::StatusResponse> status = feed->Next(kTick);
     if (status.ok() && status->experiments_size() == 1) {
+      if (std::exchange(lost, absl::InfiniteFuture()) <= display.now()) display.Say("the coordinator answers again");
       newest = *std::move(status);
       display.Update(newest);
       if (newest.experiments(0).finished()) return newest.experiments(0);
+      if (!newest.experiments(0).active()) return NotWorkedOn(experiment);
     } else if (absl::IsDeadlineExceeded(status.status())) {
       display.Refresh();
-    } else if (!status.ok() && !absl::IsOutOfRange(status.status())) {
-      return status.status();
     } else {
-      return absl::UnavailableError("the coordinator stopped before the experiment was finished");
+      const absl::Status end = EndOf(status.status());
+      if (!absl::IsUnavailable(end)) return end;
+      if (lost > display.now()) {
+        lost = display.now();
+        if (reconnecting.patience > absl::ZeroDuration()) {
+          display.Say(absl::StrCat(end.message(), "; waiting for the coordinator"));
+        }
+      }
+      if (display.now() - lost >= reconnecting.patience) return end;
+      reconnecting.pause(kBetweenConnections);
+      feed = client.Watch(experiment, kTick);
     }
     ABSL_RETURN_IF_ERROR(tick(newest));
   }

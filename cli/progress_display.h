@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "cli/client.h"
+#include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "cli/terminal.h"
 
@@ -17,6 +18,8 @@ namespace tightrope {
 class ProgressDisplay {
  public:
   explicit ProgressDisplay(std::function<absl::Time()> now);
+
+  absl::Time now() const { return now_(); }
 
   void Update(const v1::StatusResponse& status);
   // The last status again: time goes on even when nothing else does.
@@ -35,11 +38,18 @@ class ProgressDisplay {
   ProgressLog log_;
 };
 
+// What Follow does where the coordinator goes away: it may come back, as one that is started again does.
+struct Reconnecting {
+  absl::Duration patience = absl::ZeroDuration();  // how long it tries
+  std::function<void(absl::Duration)> pause = &SleepUnlessInterrupted;
+};
+
 // Shows `experiment` until it is finished, and returns its last status. `tick` is called with the newest status several
 // times a second; an error that it returns ends it all.
-// Errors: CANCELLED (interrupted), NOT_FOUND (no such experiment), UNAVAILABLE (the coordinator went away), those of
-// `tick`.
+// Errors: CANCELLED (interrupted), NOT_FOUND (no such experiment), FAILED_PRECONDITION (the coordinator does not work
+// on it), UNAVAILABLE (the coordinator went away and has not come back), those of `tick`.
 absl::StatusOr<v1::ExperimentStatus> Follow(Client& client, const std::string& experiment, ProgressDisplay& display,
-                                            const std::function<absl::Status(const v1::StatusResponse&)>& tick);
+                                            const std::function<absl::Status(const v1::StatusResponse&)>& tick,
+                                            const Reconnecting& reconnecting = {});
 
 }  // namespace tightrope

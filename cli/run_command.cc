@@ -60,35 +60,24 @@ class Run {
     if (!file.ok()) return ReportUnreadable(file.status(), options_.experiment);
     name_ = file->experiment.name();
 
-    if (absl::StatusOr<std::string> running = directory_.RunningAddress(); running.ok()) {
-      return Report(
-          absl::UnavailableError(
-              absl::StrCat("a coordinator is already running on the directory ", options_.directory, " at ", *running)),
-          absl::StrCat("hand the experiment to it:  ", ShellLine({"tightrope", "submit", options_.experiment.path,
-                                                                  "--coordinator", *running, "--watch"})));
-    }
     absl::StatusOr<v1::ExperimentStatus> end = Compute(*std::move(file));
     display_.Close();
     if (absl::IsCancelled(end.status())) {
       SayInterrupted();
       return kExitInterrupted;
     }
-    if (!end.ok()) {
-      return Report(end.status(),
-                    submitted_ ? absl::StrCat("what was finished is kept; to go on:  ", ResumeLine()) : "");
-    }
-    return Summarise(*end);
+    return end.ok() ? Summarise(*end) : Report(end.status(), RemedyFor(end.status()));
   }
 
  private:
   absl::StatusOr<v1::ExperimentStatus> Compute(ExperimentFile file) {
     ABSL_ASSIGN_OR_RETURN(const std::string program, FindWorkerProgram());
-    ABSL_ASSIGN_OR_RETURN(server_, CoordinatorServer::Start({.directory = options_.directory,
-                                                             .listen = "127.0.0.1:0",
-                                                             .insecure = false,
-                                                             .resume_experiments = false,
-                                                             .lease = kLease,
-                                                             .poll = kPoll}));
+    ABSL_ASSIGN_OR_RETURN(server_, StartOwnServer({.directory = options_.directory,
+                                                   .listen = "127.0.0.1:0",
+                                                   .insecure = false,
+                                                   .resume_experiments = false,
+                                                   .lease = kLease,
+                                                   .poll = kPoll}));
     ABSL_ASSIGN_OR_RETURN(client_, Client::Connect(server_->address(), absl::Seconds(10)));
     ABSL_ASSIGN_OR_RETURN(const v1::SubmitResponse submitted, client_->Submit(file, [](uint64_t) {}));
     file = {};  // the data set is in the store now; its bytes need not stay in memory for the whole run
@@ -124,6 +113,18 @@ class Run {
       workers.Terminate(kGrace);
     }
     return end;
+  }
+
+  std::string RemedyFor(const absl::Status& status) const {
+    if (server_ == nullptr && absl::IsUnavailable(status)) {
+      const absl::StatusOr<std::string> running = directory_.RunningAddress();
+      if (!running.ok()) return "";
+      return absl::StrCat("hand the experiment to it:  ", ShellLine({"tightrope", "submit", options_.experiment.path,
+                                                                     "--coordinator", *running, "--watch"}));
+    }
+    // The same command would come to the same end where the input is wrong.
+    if (!submitted_ || absl::IsInvalidArgument(status)) return "";
+    return absl::StrCat("what was finished is kept; to go on:  ", ResumeLine());
   }
 
   WorkerProcessesOptions WorkersFor(const std::string& program, const v1::SubmitResponse& submitted) const {
@@ -202,6 +203,7 @@ Action DefineRun(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--devices", options->devices, "What workers compute on: auto, cpu, cuda:0,cuda:1 …")
       ->type_name("DEVICES")
+      ->check([](const std::string& devices) { return std::string(CheckDevices(devices).message()); })
       ->capture_default_str();
   app.footer(
       "\nRuns until everything is done; ^C keeps what is finished and prints the line that goes on. Jobs that are "

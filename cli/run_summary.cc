@@ -6,12 +6,13 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "cli/number_format.h"
+#include "cli/state_counts.h"
 
 namespace tightrope {
 
 std::string JobsSentence(const v1::StateCounts& jobs) {
   const uint32_t waiting = jobs.blocked() + jobs.pending();
-  const uint32_t total = waiting + jobs.leased() + jobs.committed() + jobs.cached() + jobs.failed() + jobs.cancelled();
+  const uint32_t total = Total(jobs);
   const std::string head = absl::StrCat(Grouped(total), total == 1 ? " job: " : " jobs: ");
   if (total > 0 && jobs.cached() == total) return absl::StrCat(head, "all cached; nothing had to run");
   std::vector<std::string> parts;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "cli/interrupt.h"
 #include "core/artifact/data_directory.h"
@@ -12,9 +13,9 @@ namespace tightrope {
 namespace {
 
 constexpr absl::Duration kPatience = absl::Seconds(5);
-// Another command on the same directory ends, or begins to listen, within moments.
-constexpr int kTries = 20;
-constexpr absl::Duration kBetweenTries = absl::Milliseconds(100);
+
+// What Start says of a directory that another coordinator has.
+bool HeldByAnother(const absl::Status& status) { return absl::IsAborted(status); }
 
 }  // namespace
 
@@ -47,9 +48,7 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Open(const Target& target) {
       absl::StatusOr<std::unique_ptr<CoordinatorServer>> started = CoordinatorServer::Start(
           {.directory = target.directory, .listen = "127.0.0.1:0", .insecure = false, .resume_experiments = false});
       // Another command came first and has the directory now: not wrong input, but a moment's bad luck.
-      if (absl::IsAborted(started.status())) {
-        return absl::UnavailableError(started.status().message());
-      }
+      if (HeldByAnother(started.status())) return absl::UnavailableError(started.status().message());
       ABSL_RETURN_IF_ERROR(started.status()) << "cannot open the store in " << target.directory;
       server = *std::move(started);
       address = server->address();
@@ -59,18 +58,29 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Open(const Target& target) {
   return std::unique_ptr<Session>(new Session(std::move(server), std::move(client)));
 }
 
+absl::StatusOr<std::unique_ptr<CoordinatorServer>> StartOwnServer(const CoordinatorOptions& options,
+                                                                  const std::function<void(absl::Duration)>& pause) {
+  for (int i = 1;; ++i) {
+    absl::StatusOr<std::unique_ptr<CoordinatorServer>> server = CoordinatorServer::Start(options);
+    if (!HeldByAnother(server.status())) return server;
+    if (i == kTries) return absl::UnavailableError(server.status().message());
+    ABSL_RETURN_IF_ERROR(CheckInterrupted());
+    pause(kBetweenTries);
+  }
+}
+
 absl::Status WithSession(const Target& target, const std::function<absl::Status(Session&)>& use) {
-  absl::Status status;
-  for (int i = 0; i < kTries; ++i) {
+  // By the clock: opening a session may itself take long, where a coordinator is there but suspended.
+  const absl::Time end = absl::Now() + kTries * kBetweenTries;
+  while (true) {
     absl::StatusOr<std::unique_ptr<Session>> session = Session::Open(target);
-    status = session.ok() ? use(**session) : session.status();
+    absl::Status status = session.ok() ? use(**session) : session.status();
     const bool may_be_a_race = absl::IsUnavailable(status) && target.coordinator.empty() &&
                                !(session.ok() && (*session)->embedded()) && DataDirectory(target.directory).HasStore();
-    if (!may_be_a_race || Interrupted()) break;
+    if (!may_be_a_race || Interrupted() || absl::Now() >= end) return status;
     session = absl::UnavailableError("closed");
     SleepUnlessInterrupted(kBetweenTries);
   }
-  return status;
 }
 
 }  // namespace tightrope

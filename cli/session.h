@@ -9,12 +9,19 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "cli/client.h"
+#include "cli/interrupt.h"
 #include "coordinator/server.h"
 
 namespace tightrope {
 
 inline constexpr char kDefaultDirectory[] = "tightrope-data";
+
+// Another command on the same directory ends, or begins to listen, within moments: how often and after what pause we
+// look again.
+inline constexpr int kTries = 20;
+inline constexpr absl::Duration kBetweenTries = absl::Milliseconds(100);
 
 // What --coordinator and --dir say.
 struct Target {
@@ -28,7 +35,8 @@ void AddTargetOptions(CLI::App& app, Target& target);
 class Session {
  public:
   // Never creates a store. Errors: UNAVAILABLE (no coordinator answers, no store in the directory, the store can't be
-  // opened), DATA_LOSS (it is damaged), INVALID_ARGUMENT (a malformed address).
+  // opened), DATA_LOSS (it is damaged), FAILED_PRECONDITION (it was written by a newer version), INVALID_ARGUMENT (a
+  // malformed address).
   static absl::StatusOr<std::unique_ptr<Session>> Open(const Target& target);
 
   ~Session();
@@ -44,9 +52,14 @@ class Session {
   std::unique_ptr<Client> client_;
 };
 
+// CoordinatorServer::Start, tried again for a moment while another command has the directory; a coordinator that stays
+// is UNAVAILABLE. `pause` is called between tries.
+absl::StatusOr<std::unique_ptr<CoordinatorServer>> StartOwnServer(
+    const CoordinatorOptions& options, const std::function<void(absl::Duration)>& pause = &SleepUnlessInterrupted);
+
 // Opens a session and calls `use` with it. Two commands on one directory at once are fine: the second is served by the
 // coordinator inside the first, and when that one ends too early, `use` is called again with a session of our own; so
-// `use` must not have shown anything when it returns UNAVAILABLE.
+// `use` must not have shown anything when it returns UNAVAILABLE. No try begins after kTries * kBetweenTries.
 absl::Status WithSession(const Target& target, const std::function<absl::Status(Session&)>& use);
 
 }  // namespace tightrope

@@ -89,6 +89,47 @@ TEST_F(SessionTest, CoordinatorThatEndsWhileACommandUsesIt_IsReplacedByOneOfOurO
   EXPECT_THAT(embedded, ElementsAre(false, true));
 }
 
+TEST_F(SessionTest, CommandThatHoldsTheDirectoryForAMoment_IsWaitedFor) {
+  auto other = StartServer();
+  ASSERT_OK(other);
+  int pauses = 0;
+  EXPECT_OK(StartOwnServer({.directory = Directory(), .listen = "127.0.0.1:0"}, [&](absl::Duration) {
+    if (++pauses == 3) other->reset();
+  }));
+  EXPECT_EQ(pauses, 3);
+}
+
+TEST_F(SessionTest, CoordinatorThatStaysOnTheDirectory_IsNotTheUsersMistake) {
+  auto other = StartServer();
+  ASSERT_OK(other);
+  absl::Duration waited;
+  EXPECT_THAT(StartOwnServer({.directory = Directory(), .listen = "127.0.0.1:0"},
+                             [&](absl::Duration pause) { waited += pause; }),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr((*other)->address())));
+  EXPECT_LT(waited, absl::Seconds(5));
+}
+
+TEST_F(SessionTest, MoreDigestsThanOneRequestHoldsAreAskedForInParts) {
+  auto server = StartServer();
+  ASSERT_OK(server);
+  auto client = Client::Connect((*server)->address(), absl::Seconds(10));
+  ASSERT_OK(client);
+  // 70 MB of them: more than the coordinator takes at once.
+  const auto committed = (*client)->FindCommitted(std::vector<std::string>(1'070'000, std::string(64, 'a')));
+  ASSERT_OK(committed);
+  EXPECT_THAT(*committed, IsEmpty());
+}
+
+TEST_F(SessionTest, StoreOfANewerVersion_IsTheUsersToMendAndNotTriedAgain) {
+  ASSERT_OK(StartServer());
+  std::fstream store(DataDirectory(Directory()).StorePath(), std::ios::binary | std::ios::in | std::ios::out);
+  store.seekp(60);  // SQLite's user_version, big-endian
+  store.write("\0\0\3\xe7", 4);
+  store.close();
+  EXPECT_THAT(Session::Open({.coordinator = "", .directory = Directory()}),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("newer Tightrope")));
+}
+
 TEST_F(SessionTest, SubmittingPutsEachArtifactOnce) {
   auto server = StartServer();
   ASSERT_OK(server);

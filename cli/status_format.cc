@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "cli/number_format.h"
 #include "cli/run_summary.h"
+#include "cli/state_counts.h"
 
 namespace tightrope {
 namespace {
@@ -18,10 +19,7 @@ std::string StateOf(const v1::ExperimentStatus& experiment, bool stopped) {
 }
 
 std::string DoneOf(const v1::StateCounts& counts) {
-  const uint32_t done = counts.committed() + counts.cached();
-  const uint32_t total =
-      done + counts.blocked() + counts.pending() + counts.leased() + counts.failed() + counts.cancelled();
-  return absl::StrCat(Grouped(done), " of ", Grouped(total));
+  return absl::StrCat(Grouped(Done(counts)), " of ", Grouped(Total(counts)));
 }
 
 }  // namespace

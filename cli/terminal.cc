@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -21,6 +22,9 @@ constexpr char kWrapLines[] = "\x1b[?7h";
 
 // The descriptor of a terminal whose cursor is hidden, or -1.
 std::atomic<int> hidden_on{-1};
+// How often others may have written.
+std::atomic<int> others{0};
+static_assert(std::atomic<int>::is_always_lock_free, "signal handlers need it");
 
 void WriteAll(int descriptor, absl::string_view text) {
   while (!text.empty()) {
@@ -37,7 +41,7 @@ bool CanRedraw(int descriptor) {
 
 }  // namespace
 
-Terminal::Terminal(int descriptor) : descriptor_(descriptor), live_(CanRedraw(descriptor)) {}
+Terminal::Terminal(int descriptor) : descriptor_(descriptor), live_(CanRedraw(descriptor)), others_seen_(others) {}
 
 Terminal::~Terminal() { Clear(); }
 
@@ -52,6 +56,11 @@ TextStyle Terminal::Style() const {
   return style;
 }
 
+void Terminal::NoticeOthers() {
+  const int now = others;
+  if (std::exchange(others_seen_, now) != now) drawn_.clear();
+}
+
 std::string Terminal::Erase() const {
   if (drawn_.empty()) return "";
   // A window that was made narrower has wrapped what stands: count the rows it takes now.
@@ -62,6 +71,7 @@ std::string Terminal::Erase() const {
 }
 
 void Terminal::Draw(const std::vector<std::string>& lines) {
+  NoticeOthers();
   std::string text = absl::StrCat(drawn_.empty() ? kHideCursor : Erase(), kCutLines);
   drawn_.clear();
   for (const std::string& line : lines) {
@@ -75,6 +85,7 @@ void Terminal::Draw(const std::vector<std::string>& lines) {
 
 void Terminal::Clear() {
   if (drawn_.empty()) return;
+  NoticeOthers();
   WriteAll(descriptor_, Erase() + kShowCursor);
   drawn_.clear();
   hidden_on = -1;
@@ -84,5 +95,7 @@ void Terminal::RestoreCursorInSignalHandler() {
   const int descriptor = hidden_on;
   if (descriptor >= 0) WriteAll(descriptor, kShowCursor);
 }
+
+void Terminal::LeaveBlocksInSignalHandler() { ++others; }
 
 }  // namespace tightrope

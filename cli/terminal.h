@@ -30,13 +30,19 @@ class Terminal {
 
   // Async-signal-safe: shows the cursor again if some Terminal hid it.
   static void RestoreCursorInSignalHandler();
+  // Async-signal-safe: others, such as the shell after ^Z, may have written below the blocks that stand; they are left
+  // there, and what is drawn next begins below.
+  static void LeaveBlocksInSignalHandler();
 
  private:
+  // Forgets the block where others have written since.
+  void NoticeOthers();
   std::string Erase() const;
 
   const int descriptor_;
   const bool live_;
   std::vector<size_t> drawn_;  // widths of the lines that stand
+  int others_seen_ = 0;
 };
 
 }  // namespace tightrope

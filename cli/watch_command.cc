@@ -13,10 +13,14 @@
 #include "cli/run_summary.h"
 #include "cli/session.h"
 #include "cli/watch_experiment.h"
+#include "cli/worker_program.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
 namespace {
+
+// For a coordinator that is started again; it opens its store and listens before that.
+constexpr absl::Duration kPatience = absl::Seconds(60);
 
 struct WatchOptions {
   std::string experiment;
@@ -48,9 +52,10 @@ int Watch(const WatchOptions& options) {
   if (!name.ok()) return Report(name.status());
   for (const v1::ExperimentStatus& experiment : status->experiments()) {
     if (experiment.name() == *name && !experiment.finished() && (*session)->embedded()) {
-      return Report(absl::UnavailableError(absl::StrCat("no coordinator is running on the directory ",
-                                                        options.target.directory, ", and ", *name, " is not finished")),
-                    absl::StrCat("to go on:  tightrope run EXPERIMENT.yaml --dir ", options.target.directory));
+      return Report(
+          absl::UnavailableError(absl::StrCat("no coordinator is running on the directory ", options.target.directory,
+                                              ", and ", *name, " is not finished")),
+          absl::StrCat("to go on:  tightrope run EXPERIMENT.yaml ", ShellLine({"--dir", options.target.directory})));
     }
   }
   return WatchExperiment(client, *name);
@@ -60,8 +65,8 @@ int Watch(const WatchOptions& options) {
 
 int WatchExperiment(Client& client, const std::string& experiment) {
   ProgressDisplay display(&absl::Now);
-  const absl::StatusOr<v1::ExperimentStatus> end =
-      Follow(client, experiment, display, [](const v1::StatusResponse&) { return absl::OkStatus(); });
+  const absl::StatusOr<v1::ExperimentStatus> end = Follow(
+      client, experiment, display, [](const v1::StatusResponse&) { return absl::OkStatus(); }, {.patience = kPatience});
   display.Close();
   if (absl::IsCancelled(end.status())) {
     std::cerr << "tightrope: stopped watching; the experiment goes on\n";

@@ -17,6 +17,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "cli/exit_code.h"
 
 namespace tightrope {
 namespace {
@@ -55,8 +56,8 @@ std::string DescribeEnd(int wait_status) {
   _exit(127);
 }
 
-// The last line of a log that is not blank.
-std::string LastLine(const std::string& path) {
+// The last line of a log that is not blank, and where the log is, to stand behind how a worker died.
+std::string LastWords(const std::string& path) {
   constexpr std::streamoff kTail = 4096;
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : 0;
@@ -66,7 +67,7 @@ std::string LastLine(const std::string& path) {
     absl::StripAsciiWhitespace(&line);
     if (!line.empty()) last = line;
   }
-  return last;
+  return absl::StrCat(last.empty() ? "" : absl::StrCat(", after it printed \"", last, "\""), "; log: ", path);
 }
 
 }  // namespace
@@ -129,6 +130,9 @@ absl::Status WorkerProcesses::Watch(std::vector<std::string>& events) {
     if (worker.pid != 0 && waitpid(worker.pid, &wait_status, WNOHANG) == worker.pid) {
       worker.pid = 0;
       worker.last_end = DescribeEnd(wait_status);
+      if (!worker.ever_at_work && WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kExitWrongInput) {
+        return absl::InvalidArgumentError(absl::StrCat("worker ", i, " refused its input", LastWords(worker.log)));
+      }
       ++worker.deaths;
       worker.short_lives = now_() - worker.started >= kLongLife ? 1 : worker.short_lives + 1;
       const int doublings = std::min(worker.short_lives - 1, 16);
@@ -146,11 +150,9 @@ absl::Status WorkerProcesses::Watch(std::vector<std::string>& events) {
     }
   }
   if (any_left || last_dead == nullptr) return absl::OkStatus();
-  const std::string last_line = LastLine(last_dead->log);
-  return absl::UnavailableError(absl::StrCat(
-      "workers keep dying: gave up after ", last_dead->deaths, " deaths in a row without progress; the last one ",
-      last_dead->last_end, last_line.empty() ? "" : absl::StrCat(", after it printed \"", last_line, "\""),
-      "; log: ", last_dead->log));
+  return absl::UnavailableError(absl::StrCat("workers keep dying: gave up after ", last_dead->deaths,
+                                             " deaths in a row without progress; the last one ", last_dead->last_end,
+                                             LastWords(last_dead->log)));
 }
 
 void WorkerProcesses::NoteProgress() {
@@ -159,7 +161,7 @@ void WorkerProcesses::NoteProgress() {
 
 void WorkerProcesses::NoteAtWork(pid_t pid) {
   for (Worker& worker : workers_) {
-    if (pid != 0 && worker.pid == pid) worker.at_work = true;
+    if (pid != 0 && worker.pid == pid) worker.at_work = worker.ever_at_work = true;
   }
 }
 

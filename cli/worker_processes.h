@@ -42,8 +42,9 @@ class WorkerProcesses {
   absl::Status Start();
 
   // Notices deaths and starts again what is due; to be called a few times a second. What happened, in words, is
-  // appended to `events`. Errors: UNAVAILABLE when no worker is left that would be started again; the message says how
-  // the last one died, what it printed last and where its log is.
+  // appended to `events`. Errors: UNAVAILABLE when no worker is left that would be started again; INVALID_ARGUMENT when
+  // one that never got to work exited with the code for wrong input, since it would again. The message says how the
+  // last one died, what it printed last and where its log is.
   absl::Status Watch(std::vector<std::string>& events);
 
   // The run got on: deaths so far don't count any more.
@@ -62,7 +63,8 @@ class WorkerProcesses {
  private:
   struct Worker {
     std::string log;
-    pid_t pid = 0;         // 0: does not run
+    pid_t pid = 0;  // 0: does not run
+    bool ever_at_work = false;
     bool at_work = false;  // got work in this life or, while it does not run, in its last
     int deaths = 0;        // since the run last got on
     int short_lives = 0;   // in a row, for the delay; progress elsewhere does not make a broken device come back faster

@@ -90,6 +90,17 @@ TEST_F(WorkerProcessesTest, WorkerThatNeverGetsToWork_IsGivenUpAndItsLastWordsAr
   EXPECT_THAT(events, SizeIs(5));
 }
 
+TEST_F(WorkerProcessesTest, WorkerThatRefusesItsInput_IsNotStartedAgain_AndItsReasonIsTold) {
+  WorkerProcesses workers(Options("echo 'no such GPU: cuda:7' >&2; exit 2", 2), ManualClock());
+  ASSERT_OK(workers.Start());
+  std::vector<std::string> events;
+  absl::Status status;
+  while (status.ok()) status = workers.Watch(events);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument,
+                               AllOf(HasSubstr("no such GPU: cuda:7"), HasSubstr(root_ / "worker-"))));
+  EXPECT_TRUE(events.empty());
+}
+
 TEST_F(WorkerProcessesTest, RunThatGetsOn_ForgetsDeaths) {
   WorkerProcesses workers(Options("exit 1"), ManualClock());
   ASSERT_OK(workers.Start());

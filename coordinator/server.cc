@@ -19,12 +19,13 @@
 #include "coordinator/store/sqlite_store.h"
 #include "core/artifact/blob_store.h"
 #include "core/artifact/data_directory.h"
+#include "core/max_response_bytes.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
 namespace {
 
-// Plans travel as experiments and files as chunks: only results of large shards come near this.
+// Of what is received. Plans travel as experiments and files as chunks: only results of large shards come near this.
 constexpr int kMaxMessageBytes = 64 << 20;
 constexpr int kPoolThreads = 4;
 constexpr absl::Duration kTick = absl::Milliseconds(100);
@@ -117,7 +118,7 @@ class Server final : public CoordinatorServer {
     grpc::ServerBuilder builder;
     for (const auto& rpc : rpcs_) builder.RegisterService(rpc.get());
     builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
-    builder.SetMaxSendMessageSize(kMaxMessageBytes);
+    builder.SetMaxSendMessageSize(kMaxResponseBytes);
     // A port that is taken must be an error, not shared.
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     // Finds dead connections of held calls; workers and watchers may ping as often.
