@@ -1,5 +1,4 @@
 // tightrope run: a coordinator in this process, workers as children, the same gRPC between them as on a cluster.
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,6 +26,7 @@
 #include "coordinator/server.h"
 #include "core/artifact/data_directory.h"
 #include "core/status_macros.h"
+#include "core/usable_cores.h"
 
 namespace tightrope {
 namespace {
@@ -43,13 +43,6 @@ struct RunOptions {
   std::string directory = kDefaultDirectory;
   std::string devices = "auto";
 };
-
-// Cores that this process may use: what `nproc` says.
-int UsableCores() {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  return sched_getaffinity(0, sizeof(cores), &cores) == 0 ? CPU_COUNT(&cores) : 1;
-}
 
 class Run {
  public:

@@ -21,6 +21,7 @@
 #include "core/artifact/data_directory.h"
 #include "core/max_response_bytes.h"
 #include "core/status_macros.h"
+#include "core/steady_clock.h"
 
 namespace tightrope {
 namespace {
@@ -53,13 +54,6 @@ absl::StatusOr<HostPort> ParseListen(const std::string& listen) {
 
 bool IsLoopback(const std::string& host) {
   return host == "localhost" || host == "::1" || absl::StartsWith(host, "127.");
-}
-
-// Never goes back, and does not jump when the system's clock is set; starts at the time of day.
-std::function<absl::Time()> SteadyClock() {
-  return [wall = absl::Now(), start = std::chrono::steady_clock::now()] {
-    return wall + absl::FromChrono(std::chrono::steady_clock::now() - start);
-  };
 }
 
 class Server final : public CoordinatorServer {

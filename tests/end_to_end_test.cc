@@ -18,6 +18,7 @@
 #include "core/fault_point.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/idx_bytes.h"
 #include "tests/process.h"
 #include "tests/shared_data.h"
 #include "tests/temporary_directory.h"
@@ -36,15 +37,10 @@ void WriteFile(const fs::path& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
 }
 
-std::string BigEndian(uint32_t value) {
-  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8),
-          static_cast<char>(value)};
-}
-
 // Ten classes of 28×28 images: a bright bar whose place is the class, on a noisy ground. Easy to learn, easy to attack.
 void WriteSplit(const fs::path& directory, const std::string& stem, uint32_t count) {
-  std::string images = BigEndian(0x803) + BigEndian(count) + BigEndian(28) + BigEndian(28);
-  std::string labels = BigEndian(0x801) + BigEndian(count);
+  std::string pixels;
+  std::string labels;
   uint32_t state = 12345 + count;
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t label = i % 10;
@@ -54,11 +50,11 @@ void WriteSplit(const fs::path& directory, const std::string& stem, uint32_t cou
       const uint32_t noise = state >> 26;
       const uint32_t column = pixel % 28;
       const bool bar = column >= 2 * label + 3 && column < 2 * label + 6;
-      images.push_back(static_cast<char>((bar ? 120 : 40) + noise));
+      pixels.push_back(static_cast<char>((bar ? 120 : 40) + noise));
     }
   }
-  WriteFile(directory / (stem + "-images-idx3-ubyte"), images);
-  WriteFile(directory / (stem + "-labels-idx1-ubyte"), labels);
+  WriteFile(directory / (stem + "-images-idx3-ubyte"), IdxImageBytes(count, 28, 28, pixels));
+  WriteFile(directory / (stem + "-labels-idx1-ubyte"), IdxLabelBytes(labels));
 }
 
 constexpr char kExperiment[] = R"(name: tiny
@@ -262,6 +258,22 @@ TEST_F(EndToEndTest, GoldenTorchScriptModelsKeepTheirPublishedAccuracy) {
   EXPECT_NEAR(value.at("clean std clean_accuracy"), 0.9819, 1e-4);
   EXPECT_NEAR(value.at("attacked at03 robust_accuracy"), 0.904, 0.007);
   EXPECT_EQ(value.at("attacked std robust_accuracy"), 0);
+}
+
+TEST_F(EndToEndTest, WorkerThatNeverReachesItsCoordinatorFails_AlsoOneThatMayLeaveWhenIdle) {
+  const auto worker = [&](const std::string& give_up_after) {
+    return RunProcess({.arguments = {std::string(TIGHTROPE_BINARY_DIR) + "/tightrope-worker", "--coordinator",
+                                     "127.0.0.1:1", "--cache", (root_ / "cache").string(), "--executors", "1",
+                                     "--idle-exit", "0.1", "--give-up-after", give_up_after},
+                       .environment = {},
+                       .directory = root_.string()});
+  };
+  const ProcessResult tried = worker("1");
+  EXPECT_EQ(tried.exit_code, 3);
+  EXPECT_THAT(tried.err, HasSubstr("127.0.0.1:1 cannot be reached"));
+  const ProcessResult refused = worker("0");
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("--give-up-after"));
 }
 
 // A coordinator and two workers started by hand, as on a cluster.

@@ -1,9 +1,7 @@
 #include "worker/artifact_cache.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
-#include <system_error>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -23,6 +21,8 @@ bool IsBroken(const absl::Status& status) {
   return absl::IsDataLoss(status) || absl::IsInternal(status) || absl::IsUnknown(status);
 }
 
+absl::Status Cancelled() { return absl::CancelledError("the attempt was cancelled"); }
+
 // Grows from try to try, starts again when something moved.
 class RetryPause {
  public:
@@ -36,7 +36,7 @@ class RetryPause {
   // After `failure`. CANCELLED if cancelled before the pause was over; `failure` if there were pauses enough.
   absl::Status Wait(const absl::Status& failure, const Cancellation& cancellation) {
     if (waited_ >= options_.give_up_after) return failure;
-    if (cancellation.WaitFor(next_)) return absl::CancelledError("the attempt was cancelled");
+    if (cancellation.WaitFor(next_)) return Cancelled();
     waited_ += next_;
     next_ = std::min(options_.longest_retry, next_ * 2);
     return absl::OkStatus();
@@ -59,39 +59,39 @@ absl::StatusOr<std::string> ArtifactCache::FetchFile(const std::string& sha256, 
 }
 
 absl::StatusOr<std::string> ArtifactCache::Read(const std::string& sha256, const Cancellation& cancellation) {
+  bool damaged = false;
   for (int attempt = 1;; ++attempt) {
-    ABSL_RETURN_IF_ERROR(Fetch(sha256, cancellation)) << "cannot fetch artifact " << sha256;
+    ABSL_RETURN_IF_ERROR(Fetch(sha256, damaged, cancellation)) << "cannot fetch artifact " << sha256;
     absl::StatusOr<std::string> bytes = store_.Get(sha256);
     // A cached file that was changed, or removed by someone who cleans up, is fetched again.
     if (bytes.ok() || attempt >= options_.broken_tries) return bytes;
     if (!absl::IsDataLoss(bytes.status()) && !absl::IsNotFound(bytes.status())) return bytes;
+    damaged = true;
     spdlog::warn("cached artifact is fetched again: {}", bytes.status().ToString());
-    if (const absl::StatusOr<std::string> path = store_.Path(sha256); path.ok()) {
-      std::error_code ignored;
-      std::filesystem::remove(*path, ignored);
-    }
   }
 }
 
-absl::Status ArtifactCache::Fetch(const std::string& sha256, const Cancellation& cancellation) {
+absl::Status ArtifactCache::Fetch(const std::string& sha256, bool damaged, const Cancellation& cancellation) {
   if (!IsSha256(sha256)) return absl::InvalidArgumentError("not a SHA-256 digest");
-  ABSL_ASSIGN_OR_RETURN(const bool claimed, Claim(sha256, cancellation));
-  if (!claimed) return absl::OkStatus();
+  if (!damaged && store_.Has(sha256)) return absl::OkStatus();
+  ABSL_RETURN_IF_ERROR(Claim(sha256, cancellation));
   const auto release = absl::MakeCleanup([&] { Release(sha256); });
+  // Another may have fetched it meanwhile. A damaged file is not removed: the whole one takes its place, and what
+  // stands there now may be that already.
+  if (damaged ? store_.Get(sha256).ok() : store_.Has(sha256)) return absl::OkStatus();
   return Transfer(sha256, cancellation);
 }
 
-absl::StatusOr<bool> ArtifactCache::Claim(const std::string& sha256, const Cancellation& cancellation) {
+absl::Status ArtifactCache::Claim(const std::string& sha256, const Cancellation& cancellation) {
   const auto is_free = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !fetching_.contains(sha256); };
   const absl::MutexLock lock(&mutex_);
   // The one who fetches may be cancelled; then another goes on. In slices, because a cancellation does not touch the
   // mutex.
   while (!mutex_.AwaitWithTimeout(absl::Condition(&is_free), absl::Milliseconds(100))) {
-    if (cancellation.cancelled()) return absl::CancelledError("the attempt was cancelled");
+    if (cancellation.cancelled()) return Cancelled();
   }
-  if (store_.Has(sha256)) return false;
   fetching_.insert(sha256);
-  return true;
+  return absl::OkStatus();
 }
 
 void ArtifactCache::Release(const std::string& sha256) {
@@ -106,7 +106,7 @@ absl::Status ArtifactCache::Transfer(const std::string& sha256, const Cancellati
   uint64_t total = 0;
   absl::Status local;  // an error on this side, which no retry cures
   const ArtifactTransfer::Sink sink = [&](uint64_t size, absl::string_view data) -> absl::Status {
-    if (cancellation.cancelled()) return absl::CancelledError("the attempt was cancelled");
+    if (cancellation.cancelled()) return Cancelled();
     bool fits = false;
     local = [&]() -> absl::Status {
       if (writer == nullptr) {
@@ -123,7 +123,10 @@ absl::Status ArtifactCache::Transfer(const std::string& sha256, const Cancellati
     ABSL_RETURN_IF_ERROR(local);
     return fits ? absl::OkStatus() : absl::DataLossError("more data came than the first part announced");
   };
-  for (int broken = 0;;) {
+  int wrong = 0;   // times that what came was not the file
+  int broken = 0;  // times in a row that the stream broke before anything came
+  while (true) {
+    if (cancellation.cancelled()) return Cancelled();
     const uint64_t offset = received;
     absl::Status status = transfer_.Get(sha256, offset, sink);
     ABSL_RETURN_IF_ERROR(local);
@@ -135,12 +138,13 @@ absl::Status ArtifactCache::Transfer(const std::string& sha256, const Cancellati
       if (received > offset) continue;
       status = absl::DataLossError(absl::StrCat("the file ended early: ", received, " of ", total, " bytes"));
     }
-    if (IsBroken(status)) {
-      if (++broken >= options_.broken_tries) return status;
-      if (absl::IsDataLoss(status)) {
-        writer.reset();
-        received = total = 0;
-      }
+    if (absl::IsDataLoss(status)) {
+      if (++wrong >= options_.broken_tries) return status;
+      writer.reset();
+      received = total = 0;
+    } else if (IsBroken(status)) {
+      broken = received > offset ? 0 : broken + 1;
+      if (broken >= options_.broken_tries) return status;
     } else if (!IsAway(status)) {
       return status;
     }
@@ -151,6 +155,7 @@ absl::Status ArtifactCache::Transfer(const std::string& sha256, const Cancellati
 absl::StatusOr<std::string> ArtifactCache::Put(absl::string_view data, const Cancellation& cancellation) {
   RetryPause pause(options_);
   for (int broken = 0;;) {
+    if (cancellation.cancelled()) return Cancelled();
     absl::StatusOr<std::string> sha256 = PutOnce(data);
     if (sha256.ok()) return sha256;
     if (IsBroken(sha256.status()) ? ++broken >= options_.broken_tries : !IsAway(sha256.status())) return sha256;

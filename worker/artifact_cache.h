@@ -40,8 +40,9 @@ struct ArtifactCacheOptions {
   absl::Duration longest_retry = absl::Seconds(5);
   absl::Duration give_up_after =
       absl::Minutes(10);  // of pauses in a row without a byte: then it is a failure of the attempt
-  int broken_tries =
-      3;  // how often a file is tried that comes wrong, short, or not at all from a coordinator that is there
+  // How often a file is tried that comes wrong or short; and how often in a row one of which nothing comes from a
+  // coordinator that is there.
+  int broken_tries = 3;
 };
 
 // Thread-safe; executors that ask for the same digest share one transfer.
@@ -68,10 +69,11 @@ class ArtifactCache {
   absl::StatusOr<std::string> PutOnce(absl::string_view data);
 
  private:
-  absl::Status Fetch(const std::string& sha256, const Cancellation& cancellation);
+  // `damaged`: the file is there and wrong.
+  absl::Status Fetch(const std::string& sha256, bool damaged, const Cancellation& cancellation);
   absl::Status Transfer(const std::string& sha256, const Cancellation& cancellation);
-  // Makes the caller the only one that fetches `sha256`. False where another has just fetched it.
-  absl::StatusOr<bool> Claim(const std::string& sha256, const Cancellation& cancellation);
+  // Makes the caller the only one that fetches `sha256`; waits for another that does.
+  absl::Status Claim(const std::string& sha256, const Cancellation& cancellation);
   void Release(const std::string& sha256);
 
   const BlobStore store_;

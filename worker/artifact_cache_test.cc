@@ -30,6 +30,8 @@ using ::testing::_;
 using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 // Bytes without a period, so that a part at a wrong place changes the digest.
 std::string Bytes(size_t size) {
@@ -221,6 +223,31 @@ TEST_F(ArtifactCacheTest, StreamBreaksWithAnError_IsResumed) {
   EXPECT_THAT(service_.offsets, ElementsAre(0, 4'000));
 }
 
+TEST_F(ArtifactCacheTest, StreamBreaksManyTimesButSomethingComesEachTime_IsFetched) {
+  const std::string bytes = Bytes(10'000);
+  const std::string sha256 = service_.Add(bytes);
+  service_.get_faults.assign(8, {.stop_after = 1'000, .status = {grpc::StatusCode::INTERNAL, "RST_STREAM"}});
+  ExpectRead(sha256, bytes);
+  EXPECT_THAT(service_.offsets, SizeIs(9));
+}
+
+TEST_F(ArtifactCacheTest, StreamBreaksBeforeAnythingComes_IsGivenUp) {
+  const std::string sha256 = service_.Add(Bytes(10));
+  service_.get_faults.assign(8, {.stop_after = 0, .status = {grpc::StatusCode::INTERNAL, "RST_STREAM"}});
+  EXPECT_THAT(cache_->Read(sha256, never_), StatusIs(absl::StatusCode::kInternal, HasSubstr("RST_STREAM")));
+  EXPECT_THAT(service_.offsets, SizeIs(3));
+}
+
+// Breaks in between must not make a file that always comes wrong be tried for ever.
+TEST_F(ArtifactCacheTest, WrongDigestBetweenBreaks_IsDataLoss) {
+  const std::string sha256 = service_.Add(Bytes(5'000));
+  for (int i = 0; i < 3; ++i) {
+    service_.get_faults.push_back({.stop_after = 1'000, .status = {grpc::StatusCode::INTERNAL, "RST_STREAM"}});
+    service_.get_faults.push_back({.corrupt = true});
+  }
+  EXPECT_THAT(cache_->Read(sha256, never_), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(sha256)));
+}
+
 TEST_F(ArtifactCacheTest, ServerDiesInMidStream_AnotherOneServesTheRest) {
   const std::string bytes = Bytes(10'000);
   const std::string sha256 = service_.Add(bytes);
@@ -284,6 +311,35 @@ TEST_F(ArtifactCacheTest, FileDamagedOnDiskIsFetchedAgain) {
   EXPECT_THAT(service_.offsets, ElementsAre(0, 0));
 }
 
+// Another executor, or another worker that shares the cache, may have put a good file there meanwhile.
+TEST_F(ArtifactCacheTest, FileDamagedOnDisk_IsReplacedAndNeverRemoved) {
+  const std::string bytes = Bytes(5'000);
+  const std::string sha256 = service_.Add(bytes);
+  const absl::StatusOr<std::string> path = cache_->FetchFile(sha256, never_);
+  ASSERT_OK(path);
+  std::filesystem::permissions(*path, std::filesystem::perms::owner_all);
+  std::ofstream(*path, std::ios::binary) << "something else";
+  bool there = false;
+  service_.get_faults = {{.stop_after = 2'000,
+                          .status = {grpc::StatusCode::UNAVAILABLE, "gone"},
+                          .before_stop = [&](const grpc::ServerContext&) { there = std::filesystem::exists(*path); }}};
+  ExpectRead(sha256, bytes);
+  EXPECT_TRUE(there);
+}
+
+TEST_F(ArtifactCacheTest, ManyExecutorsFindTheSameDamage_OneTransferRepairsIt) {
+  const std::string bytes = Bytes(200'000);
+  const std::string sha256 = service_.Add(bytes);
+  const absl::StatusOr<std::string> path = cache_->FetchFile(sha256, never_);
+  ASSERT_OK(path);
+  std::filesystem::permissions(*path, std::filesystem::perms::owner_all);
+  std::ofstream(*path, std::ios::binary) << "something else";
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 8; ++i) readers.emplace_back([&] { ExpectRead(sha256, bytes); });
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_THAT(service_.offsets, ElementsAre(0, 0));
+}
+
 TEST_F(ArtifactCacheTest, ManyExecutorsAskAtOnce_OneTransfer) {
   const std::string bytes = Bytes(200'000);
   const std::string sha256 = service_.Add(bytes);
@@ -323,6 +379,16 @@ TEST_F(ArtifactCacheTest, CoordinatorIsAway_WaitsUntilCancelled) {
   });
   cancellation.Cancel();
   reader.join();
+}
+
+TEST_F(ArtifactCacheTest, CancelledBefore_NothingIsAskedForOrSent) {
+  const std::string sha256 = service_.Add(Bytes(10));
+  Cancellation cancelled;
+  cancelled.Cancel();
+  EXPECT_THAT(cache_->Read(sha256, cancelled), StatusIs(absl::StatusCode::kCancelled, _));
+  EXPECT_THAT(cache_->Put("data", cancelled), StatusIs(absl::StatusCode::kCancelled, _));
+  EXPECT_THAT(service_.offsets, IsEmpty());
+  EXPECT_EQ(service_.puts, 0);
 }
 
 TEST_F(ArtifactCacheTest, CoordinatorIsAwayForTooLong_IsUnavailable) {

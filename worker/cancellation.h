@@ -2,10 +2,8 @@
 // leaves.
 #pragma once
 
-#include <atomic>
-
-#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "worker/alarm.h"
 
 namespace tightrope {
 
@@ -16,19 +14,17 @@ class Cancellation {
   Cancellation(const Cancellation&) = delete;
   Cancellation& operator=(const Cancellation&) = delete;
 
-  void Cancel() {
-    if (!requested_.exchange(true)) notification_.Notify();
-  }
+  void Cancel() { alarm_.Ring(); }
 
-  bool cancelled() const { return notification_.HasBeenNotified(); }
+  bool cancelled() const { return alarm_.ringing(); }
 
-  // Waits for `duration` or until cancelled; true if cancelled. Every wait of an executor for something outside the
-  // process goes through here, so that no attempt outlives its cancellation.
-  bool WaitFor(absl::Duration duration) const { return notification_.WaitForNotificationWithTimeout(duration); }
+  // Waits for `duration` or until cancelled; true if cancelled. An executor makes every pause between two tries here,
+  // and asks before each try. A call in flight is not cut off: a fetch stops at the next part that arrives, a put when
+  // it ends, each at its deadline at the latest.
+  bool WaitFor(absl::Duration duration) const { return alarm_.WaitFor(duration); }
 
  private:
-  std::atomic<bool> requested_{false};
-  absl::Notification notification_;
+  Alarm alarm_;
 };
 
 }  // namespace tightrope

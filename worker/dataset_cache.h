@@ -15,8 +15,9 @@
 
 namespace tightrope {
 
-// Keeps the last few data sets, by digest. Thread-safe; a data set is fetched and parsed once, however many executors
-// ask.
+// Keeps the last few data sets, by digest. Thread-safe; whoever asks for a data set that is here does not wait for one
+// that is being fetched. Executors that ask at once for one that is not share one transfer; each parses it, and one
+// copy is kept.
 class DatasetCache {
  public:
   // `artifacts` must outlive the cache.
@@ -27,13 +28,16 @@ class DatasetCache {
   absl::StatusOr<std::shared_ptr<const Dataset>> Get(const v1::DatasetRef& ref, const Cancellation& cancellation);
 
  private:
+  // Nothing where it is not here.
+  std::shared_ptr<const Dataset> Find(const std::string& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   struct Loaded {
     std::string key;
     std::shared_ptr<const Dataset> data;
   };
 
   ArtifactCache& artifacts_;
-  absl::Mutex mutex_;  // held while loading: the others would wait for the same data anyway
+  absl::Mutex mutex_;                                 // never held while loading, which may take minutes
   std::list<Loaded> loaded_ ABSL_GUARDED_BY(mutex_);  // the last used first
 };
 

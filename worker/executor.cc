@@ -3,12 +3,14 @@
 #include <cstddef>
 #include <exception>
 #include <new>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/fault_point.h"
 #include "core/printable_text.h"
+#include "core/status_macros.h"
 #include "spdlog/spdlog.h"
 
 namespace tightrope {
@@ -32,12 +34,13 @@ class LoopObserver final : public ShardObserver {
   const AttemptNumber number_;
 };
 
-absl::StatusOr<v1::ShardResult> RunGuarded(ShardRunner& runner, const TakenLease& taken, ShardObserver& observer) {
+// What `work` returns, or what it threw as a status.
+template <typename Work>
+std::invoke_result_t<Work> Guarded(Work&& work) {
   try {
-    return runner.Run(taken.lease, *taken.cancellation, observer);
+    return std::forward<Work>(work)();
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(
-        "not enough memory for this shard; use fewer executors or a smaller shard_size");
+    return absl::ResourceExhaustedError("not enough memory; use fewer executors or a smaller shard_size");
   } catch (const std::exception& thrown) {
     return absl::InternalError(absl::StrCat("unexpected exception: ", thrown.what()));
   } catch (...) {
@@ -58,18 +61,30 @@ Executor::Executor(LeaseLoop& loop, std::string device, ShardRunnerFactory make_
       now_(std::move(now)),
       thread_([this] { Work(); }) {}
 
-Executor::~Executor() { thread_.join(); }
+Executor::~Executor() { Join().IgnoreError(); }
+
+absl::Status Executor::Join() {
+  if (thread_.joinable()) thread_.join();
+  return made_;
+}
 
 void Executor::Work() {
-  const std::unique_ptr<ShardRunner> runner = make_runner_(device_);
-  while (const std::optional<TakenLease> taken = loop_.Take()) RunOne(*runner, *taken);
+  const absl::StatusOr<std::unique_ptr<ShardRunner>> runner =
+      Guarded([&]() -> absl::StatusOr<std::unique_ptr<ShardRunner>> { return make_runner_(device_); });
+  if (!runner.ok()) {
+    made_ = Annotate(runner.status(), absl::StrCat("cannot compute on ", device_));
+    loop_.Drain();
+    return;
+  }
+  while (const std::optional<TakenLease> taken = loop_.Take()) RunOne(**runner, *taken);
 }
 
 void Executor::RunOne(ShardRunner& runner, const TakenLease& taken) {
   FaultPoint("worker.lease.before-start");
   const absl::Time start = now_();
   LoopObserver observer(loop_, taken.number);
-  absl::StatusOr<v1::ShardResult> result = RunGuarded(runner, taken, observer);
+  absl::StatusOr<v1::ShardResult> result =
+      Guarded([&] { return runner.Run(taken.lease, *taken.cancellation, observer); });
   const double seconds = absl::ToDoubleSeconds(now_() - start);
   if (result.ok()) {
     spdlog::debug("{} done on {} in {:.3f} s", NameOf(taken.lease.id()), device_, seconds);

@@ -15,17 +15,23 @@
 namespace tightrope {
 
 // Makes the runner of one executor; called on that executor's thread, where it may also set what holds for the thread.
+// May throw.
 using ShardRunnerFactory = std::function<std::unique_ptr<ShardRunner>(const std::string& device)>;
 
-// Runs until the loop has ended. Nothing that a runner returns or throws ends the process: it becomes a Failure.
+// Runs until the loop has ended. Nothing that a runner returns or throws ends the process: it becomes a Failure. A
+// runner that cannot be made ends the loop: a worker that took leases and could not compute any would spoil them all.
 class Executor {
  public:
   // `loop` must outlive the executor. `now` measures how long attempts take.
   Executor(LeaseLoop& loop, std::string device, ShardRunnerFactory make_runner, std::function<absl::Time()> now);
-  // Waits for the thread. REQUIRES: the loop has ended.
+  // Waits for the thread, as Join.
   ~Executor();
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
+
+  // Waits for the thread, and says why the runner could not be made: RESOURCE_EXHAUSTED (memory), INTERNAL (what it
+  // threw). REQUIRES: the loop has ended or will; one thread.
+  absl::Status Join();
 
  private:
   void Work();
@@ -35,6 +41,7 @@ class Executor {
   const std::string device_;
   const ShardRunnerFactory make_runner_;
   const std::function<absl::Time()> now_;
+  absl::Status made_;  // written by the thread
   std::thread thread_;
 };
 

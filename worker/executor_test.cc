@@ -8,13 +8,15 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
+#include "core/steady_clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/status_matchers.h"
 
 namespace tightrope {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -53,7 +55,7 @@ class OneShardCoordinator final : public SyncTransport {
       response.set_shutdown(true);
     } else if (!finished.empty()) {
       response.set_shutdown(true);
-    } else if (!drop_) {
+    } else if (!drop_ && !request.leaving()) {
       const absl::MutexLock lock(&mutex_);
       held_ = std::move(done);
       return;
@@ -83,13 +85,28 @@ std::vector<v1::FinishedAttempt> RunOnce(Work work, bool drop = false) {
   OneShardCoordinator coordinator(drop);
   v1::WorkerInfo info;
   info.add_devices("cpu");
-  LeaseLoop loop(LeaseTable("worker", info), LeaseLoopOptions{}, coordinator, absl::Now, [] { return 0.0; });
+  LeaseLoop loop(LeaseTable("worker", info), LeaseLoopOptions{}, coordinator, SteadyClock(), [] { return 0.0; });
   {
     const Executor executor(
-        loop, "cpu", [&](const std::string&) { return std::make_unique<FunctionRunner>(work); }, absl::Now);
+        loop, "cpu", [&](const std::string&) { return std::make_unique<FunctionRunner>(work); }, SteadyClock());
     EXPECT_EQ(loop.Run(), LeaseLoop::End::kDone);
   }
   return coordinator.finished;
+}
+
+TEST(ExecutorTest, RunnerThatCannotBeMade_EndsTheWorkerWhichSpoilsNoShard) {
+  OneShardCoordinator coordinator(/*drop=*/false);
+  v1::WorkerInfo info;
+  info.add_devices("cuda:7");
+  LeaseLoop loop(LeaseTable("worker", info), LeaseLoopOptions{}, coordinator, SteadyClock(), [] { return 0.0; });
+  Executor executor(
+      loop, "cuda:7",
+      [](const std::string&) -> std::unique_ptr<ShardRunner> { throw std::runtime_error("no such device"); },
+      SteadyClock());
+  EXPECT_EQ(loop.Run(), LeaseLoop::End::kDrained);
+  EXPECT_THAT(executor.Join(), StatusIs(absl::StatusCode::kInternal,
+                                        AllOf(HasSubstr("cannot compute on cuda:7"), HasSubstr("no such device"))));
+  EXPECT_THAT(coordinator.finished, IsEmpty());
 }
 
 v1::Failure FailureAfter(Work work) {

@@ -27,10 +27,14 @@ LeaseLoop::LeaseLoop(LeaseTable table, LeaseLoopOptions options, SyncTransport& 
 LeaseLoop::End LeaseLoop::Run() {
   while (true) {
     const absl::Time wake_at = Step();
-    const absl::MutexLock lock(&mutex_);
-    if (ended_) return *end_;
-    mutex_.AwaitWithDeadline(absl::Condition(&wake_), wake_at);
-    wake_ = false;
+    absl::Duration pause;
+    {
+      const absl::MutexLock lock(&mutex_);
+      if (ended_) return *end_;
+      pause = wake_at - now_();
+    }
+    wake_.WaitFor(pause);
+    wake_.Silence();
   }
 }
 
@@ -63,7 +67,7 @@ absl::Time LeaseLoop::Step() {
     transport_.Start(*request, deadline, [this](absl::StatusOr<v1::SyncResponse> reply) {
       const absl::MutexLock lock(&mutex_);
       reply_ = std::move(reply);
-      Wake();
+      wake_.Ring();
     });
   }
   return wake_at;
@@ -96,29 +100,27 @@ void LeaseLoop::ReportEpochs(AttemptNumber number, const std::vector<v1::EpochMe
   const absl::MutexLock lock(&mutex_);
   table_.AddEpochs(number, epochs, checkpoint);
   news_ = true;
-  Wake();
+  wake_.Ring();
 }
 
 void LeaseLoop::Finish(AttemptNumber number, AttemptOutcome outcome, double seconds) {
   const absl::MutexLock lock(&mutex_);
   table_.Finish(number, std::move(outcome), seconds);
   news_ = true;
-  Wake();
+  wake_.Ring();
 }
 
 void LeaseLoop::Abandon(AttemptNumber number) {
   const absl::MutexLock lock(&mutex_);
   table_.Abandon(number);
   news_ = true;  // there is room for a lease again
-  Wake();
+  wake_.Ring();
 }
 
 LeaseTable::Intake LeaseLoop::intake() const {
   if (draining_since_.has_value()) return LeaseTable::Intake::kLeaving;
   return shutdown_ ? LeaseTable::Intake::kClosed : LeaseTable::Intake::kOpen;
 }
-
-void LeaseLoop::Wake() { wake_ = true; }
 
 void LeaseLoop::HandleReply(absl::Time now) {
   const absl::StatusOr<v1::SyncResponse> reply = *std::move(reply_);
@@ -171,7 +173,7 @@ void LeaseLoop::HandleLoss(const absl::Status& status, absl::Time now) {
 
 void LeaseLoop::DecideEnd(absl::Time now) {
   if (end_.has_value()) return;
-  if (table_.HoldsNothing()) {
+  if (table_.HoldsNothing() && !lost_since_.has_value()) {  // nobody is idle for want of a coordinator
     if (!idle_since_.has_value()) idle_since_ = now;
     if (now - *idle_since_ >= options_.idle_exit) StartDraining(now);
   } else {
@@ -194,7 +196,7 @@ void LeaseLoop::StartDraining(absl::Time now) {
   table_.CancelAll();
   send_not_before_ = std::min(send_not_before_, now);
   news_ = true;
-  Wake();
+  wake_.Ring();
 }
 
 v1::SyncRequest LeaseLoop::NextRequest(absl::Time now) {

@@ -24,6 +24,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "tightrope/v1/coordinator.pb.h"
+#include "worker/alarm.h"
 #include "worker/lease_table.h"
 
 namespace tightrope {
@@ -46,9 +47,9 @@ struct LeaseLoopOptions {
   absl::Duration answer_within = absl::Seconds(10);     // beyond the poll; then the coordinator counts as lost
   absl::Duration first_retry = absl::Milliseconds(100);
   absl::Duration longest_retry = absl::Seconds(10);
-  absl::Duration give_up_after = absl::Minutes(10);  // without an answer
-  absl::Duration drain_limit = absl::Seconds(10);    // for saying good-bye
-  absl::Duration idle_exit = absl::InfiniteDuration();
+  absl::Duration give_up_after = absl::Minutes(10);     // without an answer
+  absl::Duration drain_limit = absl::Seconds(10);       // for saying good-bye
+  absl::Duration idle_exit = absl::InfiniteDuration();  // without work from a coordinator that answers
 };
 
 // Thread-safe.
@@ -64,7 +65,8 @@ class LeaseLoop {
   LeaseLoop(LeaseTable table, LeaseLoopOptions options, SyncTransport& transport, std::function<absl::Time()> now,
             std::function<double()> jitter);
 
-  // Runs until the end, then cancels what still runs. Call once; `now` must be the real time.
+  // Runs until the end, then cancels what still runs. Call once. REQUIRES: `now` goes on by itself and never back, as
+  // SteadyClock does: a clock that is set would let a coordinator that answers count as lost, or a worker fall silent.
   End Run();
 
   // Does what is due and returns when to be called again, at the latest. Run is Step and waiting; tests call Step with
@@ -88,7 +90,6 @@ class LeaseLoop {
 
   bool MayTake() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ended_ || table_.HasQueued(); }
   LeaseTable::Intake intake() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void HandleReply(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void HandleAnswer(const v1::SyncResponse& response, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void HandleLoss(const absl::Status& status, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -102,9 +103,9 @@ class LeaseLoop {
   const std::function<absl::Time()> now_;
   const std::function<double()> jitter_;
 
+  Alarm wake_;  // Step should be called
   mutable absl::Mutex mutex_;
   LeaseTable table_ ABSL_GUARDED_BY(mutex_);
-  bool wake_ ABSL_GUARDED_BY(mutex_) = false;  // Step should be called
   bool news_ ABSL_GUARDED_BY(mutex_) =
       false;  // the coordinator should hear something that the call in flight does not say
 

@@ -401,6 +401,33 @@ TEST_F(LeaseLoopTest, CoordinatorGoesAwayAfterShutdown_EndsAtOnce) {
   EXPECT_TRUE(taken.cancellation->cancelled());
 }
 
+// A wrong address must not look like a job well done.
+TEST_F(LeaseLoopTest, NeverReachable_IsNotIdleHoweverLong) {
+  UseOptions({.give_up_after = absl::Seconds(60), .idle_exit = absl::Seconds(20)});
+  Step();
+  Advance(absl::Seconds(59));
+  EXPECT_EQ(transport_.cancels, 0);
+  EXPECT_FALSE(transport_.last().leaving());
+  Advance(absl::Seconds(1));
+  Step();
+  EXPECT_THAT(loop_->end(), Optional(LeaseLoop::End::kUnreachable));
+}
+
+TEST_F(LeaseLoopTest, TimeWithoutACoordinatorIsNotIdleTime) {
+  UseOptions({.idle_exit = absl::Seconds(20)});
+  Step();
+  Reply(Answer());
+  Advance(absl::Seconds(19));
+  Reply(absl::UnavailableError("gone"));
+  Advance(absl::Seconds(100));
+  Reply(Answer());
+  Advance(absl::Seconds(19));
+  EXPECT_FALSE(transport_.last().leaving());
+  Advance(absl::Seconds(1));
+  Step();
+  EXPECT_TRUE(transport_.last().leaving());
+}
+
 TEST_F(LeaseLoopTest, IdleForTooLong_Leaves) {
   UseOptions({.idle_exit = absl::Seconds(20)});
   Step();

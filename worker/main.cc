@@ -1,11 +1,9 @@
 // tightrope-worker: computes shards for a coordinator.
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <memory>
@@ -17,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "core/robustness/torch.h"
+#include "core/usable_cores.h"
 #include "spdlog/sinks/stdout_color_sinks.h"
 #include "spdlog/spdlog.h"
 #include "worker/worker.h"
@@ -26,7 +25,7 @@ namespace {
 
 constexpr int kExitDone = 0;
 constexpr int kExitWrongInput = 2;
-constexpr int kExitUnreachable = 3;
+constexpr int kExitUnreachable = 3;  // the coordinator, the cache or a device can't be reached or used
 
 // Signals become bytes in this pipe, read by a thread. Not sigwait: libraries start threads before main that do not
 // block signals, and any of them may get one.
@@ -71,13 +70,6 @@ class DrainOnSignal {
   std::thread thread_;
 };
 
-// Cores that this process may use: batch systems give a part of the machine.
-int UsableCores() {
-  cpu_set_t cores;
-  if (sched_getaffinity(0, sizeof(cores), &cores) != 0) return std::max(1U, std::thread::hardware_concurrency());
-  return std::max(1, CPU_COUNT(&cores));
-}
-
 std::string DefaultCache() {
   if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') {
     return absl::StrCat(cache, "/tightrope");
@@ -108,11 +100,12 @@ void DeclareFlags(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   app.add_flag("--exit-with-parent", flags.exit_with_parent, "be killed when the process that started this one ends");
-  app.add_option("--idle-exit", flags.idle_exit, "leave after this many seconds without work; 0: never")
+  app.add_option("--idle-exit", flags.idle_exit,
+                 "leave after this many seconds without work from a coordinator that answers; 0: never")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_option("--give-up-after", flags.give_up_after, "exit after this many seconds without an answer")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--log-level", flags.log_level, "what is written to standard error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}))
@@ -140,11 +133,17 @@ int RunWorker(const Flags& flags) {
   const absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Create(options, MakeTorchShardRunner);
   if (!worker.ok()) {
     spdlog::error("--cache: {}", worker.status().ToString());
-    return kExitWrongInput;
+    return absl::IsNotFound(worker.status()) || absl::IsPermissionDenied(worker.status()) ? kExitWrongInput
+                                                                                          : kExitUnreachable;
   }
   spdlog::info("{} executor(s), coordinator {}, cache {}", options.devices.size(), flags.coordinator, flags.cache);
   const DrainOnSignal drain_on_signal(**worker);
-  switch ((*worker)->Run()) {
+  const absl::StatusOr<LeaseLoop::End> end = (*worker)->Run();
+  if (!end.ok()) {
+    spdlog::error("{}", end.status().ToString());
+    return kExitUnreachable;
+  }
+  switch (*end) {
     case LeaseLoop::End::kDone:
       spdlog::info("no more work");
       return kExitDone;

@@ -1,6 +1,7 @@
 #include "worker/shard_runner.h"
 
 #include <list>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -35,19 +36,17 @@ class TorchShardRunner final : public ShardRunner {
 
   absl::StatusOr<v1::ShardResult> Run(const v1::Lease& lease, const Cancellation& cancellation,
                                       ShardObserver& observer) override {
-    return WithoutExceptions("computing the shard", [&]() -> absl::StatusOr<v1::ShardResult> {
-      switch (lease.spec().kind_case()) {
-        case v1::JobSpec::kTrain:
-          return Train(lease, cancellation, observer);
-        case v1::JobSpec::kEvaluate:
-          return Evaluate(lease, cancellation, observer);
-        case v1::JobSpec::kAttack:
-          return Attack(lease, cancellation, observer);
-        case v1::JobSpec::KIND_NOT_SET:
-          break;
-      }
-      return absl::InvalidArgumentError("this worker does not know this kind of job; update the worker");
-    });
+    switch (lease.spec().kind_case()) {
+      case v1::JobSpec::kTrain:
+        return Train(lease, cancellation, observer);
+      case v1::JobSpec::kEvaluate:
+        return Evaluate(lease, cancellation, observer);
+      case v1::JobSpec::kAttack:
+        return Attack(lease, cancellation, observer);
+      case v1::JobSpec::KIND_NOT_SET:
+        break;
+    }
+    return absl::InvalidArgumentError("this worker does not know this kind of job; update the worker");
   }
 
  private:
@@ -60,11 +59,18 @@ class TorchShardRunner final : public ShardRunner {
                                         ShardObserver& observer) {
     const v1::TrainJob& job = lease.spec().train();
     ABSL_ASSIGN_OR_RETURN(const std::shared_ptr<const Dataset> data, datasets_.Get(job.data(), cancellation));
-    SafeTensors checkpoint;
+    std::optional<SafeTensors> checkpoint;
     if (lease.has_checkpoint()) {
-      ABSL_ASSIGN_OR_RETURN(const std::string bytes, artifacts_.Read(lease.checkpoint().sha256(), cancellation));
-      ABSL_ASSIGN_OR_RETURN(checkpoint, ParseSafeTensors(bytes));
-      spdlog::info("training goes on after epoch {}", lease.epochs_size());
+      absl::StatusOr<SafeTensors> read = ReadCheckpoint(lease.checkpoint().sha256(), cancellation);
+      if (read.ok()) {
+        checkpoint = *std::move(read);
+        spdlog::info("training goes on after epoch {}", lease.epochs_size());
+      } else if (absl::IsNotFound(read.status()) || absl::IsDataLoss(read.status()) ||
+                 absl::IsInvalidArgument(read.status())) {
+        SayStartsOver(read.status());
+      } else {
+        return read.status();
+      }
     }
 
     // An epoch whose checkpoint cannot be put now is reported with the next one that can: training neither waits for a
@@ -91,14 +97,32 @@ class TorchShardRunner final : public ShardRunner {
           return absl::OkStatus();
         },
     };
-    ABSL_ASSIGN_OR_RETURN(const TrainedModel model,
-                          tightrope::Train(job, lease.id().job_digest(), *data,
-                                           lease.has_checkpoint() ? &checkpoint : nullptr, device_, callbacks));
+    const auto train = [&](const SafeTensors* from) {
+      return tightrope::Train(job, lease.id().job_digest(), *data, from, device_, callbacks);
+    };
+    absl::StatusOr<TrainedModel> trained = train(checkpoint.has_value() ? &*checkpoint : nullptr);
+    if (checkpoint.has_value() && absl::IsInvalidArgument(trained.status())) {
+      // It does not fit. Where the training itself is what is wrong, it fails the same way again.
+      SayStartsOver(trained.status());
+      unreported.clear();
+      trained = train(nullptr);
+    }
+    ABSL_ASSIGN_OR_RETURN(const TrainedModel model, std::move(trained));
     v1::ShardResult result;
     result.mutable_epochs()->Add(model.epochs.begin(), model.epochs.end());
     ABSL_RETURN_IF_ERROR(AddArtifact(WriteSafeTensors(model.weights), "weights", cancellation, result));
     FaultPoint("worker.training.before-commit");
     return result;
+  }
+
+  absl::StatusOr<SafeTensors> ReadCheckpoint(const std::string& sha256, const Cancellation& cancellation) {
+    ABSL_ASSIGN_OR_RETURN(const std::string bytes, artifacts_.Read(sha256, cancellation));
+    return ParseSafeTensors(bytes);
+  }
+
+  // A checkpoint saves time and changes no result, so a training does not fail for one that is gone or of no use.
+  static void SayStartsOver(const absl::Status& status) {
+    spdlog::warn("the training starts over, its checkpoint cannot be used: {}", status.ToString());
   }
 
   absl::StatusOr<v1::ShardResult> Evaluate(const v1::Lease& lease, const Cancellation& cancellation,

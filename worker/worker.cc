@@ -5,13 +5,14 @@
 #include <array>
 #include <deque>
 #include <random>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "core/printable_text.h"
 #include "core/status_macros.h"
+#include "core/steady_clock.h"
 
 namespace tightrope {
 namespace {
@@ -53,15 +54,27 @@ Worker::Worker(const WorkerOptions& options, BlobStore cache, RunnerFactory make
       connection_(ConnectToCoordinator(options.coordinator)),
       artifacts_(std::move(cache), connection_->artifacts()),
       datasets_(artifacts_),
-      loop_(LeaseTable(DrawWorkerId(), InfoOf(options)), options.loop, connection_->sync(), absl::Now, MakeJitter()) {}
+      loop_(LeaseTable(DrawWorkerId(), InfoOf(options)), options.loop, connection_->sync(), SteadyClock(),
+            MakeJitter()) {}
 
-LeaseLoop::End Worker::Run() {
+absl::StatusOr<LeaseLoop::End> Worker::Run() {
   const ShardRunnerFactory make_runner = [this](const std::string& device) {
     return make_runner_(device, artifacts_, datasets_);
   };
+  absl::Status status;
   std::deque<Executor> executors;
-  for (const std::string& device : devices_) executors.emplace_back(loop_, device, make_runner, absl::Now);
-  return loop_.Run();  // then the executors are joined
+  try {
+    for (const std::string& device : devices_) executors.emplace_back(loop_, device, make_runner, SteadyClock());
+  } catch (const std::system_error& thrown) {
+    status =
+        absl::ResourceExhaustedError(absl::StrCat("cannot start the thread of executor ", executors.size() + 1, " of ",
+                                                  devices_.size(), "; use fewer executors: ", thrown.what()));
+    loop_.Drain();  // those that were started wait for the loop's end
+  }
+  const LeaseLoop::End end = loop_.Run();
+  for (Executor& executor : executors) status.Update(executor.Join());
+  if (!status.ok()) return status;
+  return end;
 }
 
 void Worker::Drain() { loop_.Drain(); }

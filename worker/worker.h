@@ -26,15 +26,17 @@ struct WorkerOptions {
 
 class Worker {
  public:
-  // Makes the runner of one executor, on its thread.
+  // Makes the runner of one executor, on its thread. May throw.
   using RunnerFactory =
       std::function<std::unique_ptr<ShardRunner>(const std::string& device, ArtifactCache&, DatasetCache&)>;
 
-  // Opens the cache; speaks to nobody yet. Errors: PERMISSION_DENIED, UNAVAILABLE (the cache directory).
+  // Opens the cache; speaks to nobody yet. Errors: those of BlobStore::Open for the cache directory (PERMISSION_DENIED,
+  // NOT_FOUND, RESOURCE_EXHAUSTED, UNAVAILABLE).
   static absl::StatusOr<std::unique_ptr<Worker>> Create(const WorkerOptions& options, RunnerFactory make_runner);
 
-  // Works until the end. Call once.
-  LeaseLoop::End Run();
+  // Works until the end. Call once. Errors: RESOURCE_EXHAUSTED (no memory or no thread for an executor), INTERNAL (a
+  // device that nothing can be computed on); the worker has left the coordinator then.
+  absl::StatusOr<LeaseLoop::End> Run();
 
   // Thread-safe, from any thread but a signal handler.
   void Drain();

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
@@ -11,8 +12,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/server.h"
+#include "core/artifact/file.h"
+#include "core/artifact/safetensors.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/idx_bytes.h"
 #include "tests/status_matchers.h"
 #include "tests/temporary_directory.h"
 #include "tightrope/v1/experiments.grpc.pb.h"
@@ -30,30 +34,25 @@ constexpr uint32_t kSide = 8;
 constexpr uint32_t kClasses = 3;
 constexpr uint32_t kTestExamples = 60;
 
-void AppendBigEndian(std::string& bytes, uint32_t value) {
-  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift);
-}
-
 // Class c is bright in its third of the rows, over noise: easy to learn, not free of errors under attack.
 struct IdxFiles {
   std::string images;
   std::string labels;
 };
 IdxFiles MakeImages(uint32_t count, uint32_t seed) {
-  IdxFiles files;
-  for (const uint32_t value : {0x803U, count, kSide, kSide}) AppendBigEndian(files.images, value);
-  for (const uint32_t value : {0x801U, count}) AppendBigEndian(files.labels, value);
+  std::string pixels;
+  std::string labels;
   uint32_t state = seed;
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t label = i % kClasses;
-    files.labels += static_cast<char>(label);
+    labels += static_cast<char>(label);
     for (uint32_t pixel = 0; pixel < kSide * kSide; ++pixel) {
       state = state * 1664525 + 1013904223;
       const bool bright = pixel / kSide * kClasses / kSide == label;
-      files.images += static_cast<char>((state >> 24) % 120 + (bright ? 80 : 0));
+      pixels += static_cast<char>((state >> 24) % 120 + (bright ? 80 : 0));
     }
   }
-  return files;
+  return {.images = IdxImageBytes(count, kSide, kSide, pixels), .labels = IdxLabelBytes(labels)};
 }
 
 v1::Experiment SmallExperiment() {
@@ -111,16 +110,21 @@ void ExpectSame(const Outcome& outcome, const Outcome& expected) {
 // A worker on a thread of its own.
 class RunningWorker {
  public:
-  RunningWorker(const std::string& coordinator, const std::string& cache, int executors) {
+  RunningWorker(const std::string& coordinator, const std::string& cache, int executors,
+                Worker::RunnerFactory make_runner) {
     WorkerOptions options = {.coordinator = coordinator,
                              .cache_directory = cache,
                              .devices = std::vector<std::string>(executors, "cpu"),
                              .version = "test",
                              .loop = {.give_up_after = absl::Minutes(2)}};
-    absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Create(options, MakeTorchShardRunner);
+    absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Create(options, std::move(make_runner));
     EXPECT_OK(worker);
     worker_ = *std::move(worker);
-    thread_ = std::thread([this] { end_ = worker_->Run(); });
+    thread_ = std::thread([this] {
+      const absl::StatusOr<LeaseLoop::End> end = worker_->Run();
+      EXPECT_OK(end);
+      end_ = end.value_or(LeaseLoop::End::kUnreachable);
+    });
   }
   ~RunningWorker() {
     if (!thread_.joinable()) return;
@@ -141,6 +145,52 @@ class RunningWorker {
   LeaseLoop::End end_ = LeaseLoop::End::kUnreachable;
   std::thread thread_;
 };
+
+// Computes one epoch of a training and then waits until it is stopped; anything else as it should.
+class StuckAfterOneEpoch final : public ShardRunner {
+ public:
+  StuckAfterOneEpoch(const std::string& device, ArtifactCache& artifacts, DatasetCache& datasets)
+      : runner_(MakeTorchShardRunner(device, artifacts, datasets)) {}
+
+  absl::StatusOr<v1::ShardResult> Run(const v1::Lease& lease, const Cancellation& cancellation,
+                                      ShardObserver& observer) override {
+    Observer stuck(cancellation, observer);
+    return runner_->Run(lease, cancellation, stuck);
+  }
+
+ private:
+  class Observer final : public ShardObserver {
+   public:
+    Observer(const Cancellation& cancellation, ShardObserver& observer)
+        : cancellation_(cancellation), observer_(observer) {}
+    void Progress(double fraction, uint64_t examples_done) override { observer_.Progress(fraction, examples_done); }
+    void EpochsDone(const std::vector<v1::EpochMetrics>& epochs, const v1::Artifact& checkpoint) override {
+      observer_.EpochsDone(epochs, checkpoint);
+      cancellation_.WaitFor(absl::InfiniteDuration());
+    }
+
+   private:
+    const Cancellation& cancellation_;
+    ShardObserver& observer_;
+  };
+
+  const std::unique_ptr<ShardRunner> runner_;
+};
+
+// Checkpoints among the files below `directory`.
+int CountCheckpoints(const std::string& directory) {
+  int checkpoints = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+    if (!entry.is_regular_file()) continue;
+    const absl::StatusOr<std::string> bytes = ReadFile(entry.path().string(), 1 << 24);
+    EXPECT_OK(bytes);
+    const absl::StatusOr<SafeTensors> file = ParseSafeTensors(bytes.value_or(""));
+    if (file.ok() && file->metadata.contains("format") && file->metadata.at("format") == "tightrope checkpoint 1") {
+      ++checkpoints;
+    }
+  }
+  return checkpoints;
+}
 
 class Cluster {
  public:
@@ -163,9 +213,12 @@ class Cluster {
 
   CoordinatorServer& server() { return *server_; }
 
-  std::unique_ptr<RunningWorker> AddWorker(int executors) {
-    return std::make_unique<RunningWorker>(server_->address(), directory_ / "cache", executors);
+  // Workers share a cache unless they are given one of their own.
+  std::unique_ptr<RunningWorker> AddWorker(int executors, const std::string& cache = "cache",
+                                           Worker::RunnerFactory make_runner = MakeTorchShardRunner) {
+    return std::make_unique<RunningWorker>(server_->address(), directory_ / cache, executors, std::move(make_runner));
   }
+  std::string Path(const std::string& name) const { return directory_ / name; }
 
   void Submit(const v1::Experiment& experiment) {
     v1::SubmitRequest request;
@@ -322,14 +375,20 @@ TEST(WorkerIntegrationTest, TwoWorkersShareTheWork_SameBits) {
 
 TEST(WorkerIntegrationTest, WorkerLeavesInMidTraining_AnotherGoesOnFromTheCheckpoint_SameBits) {
   Cluster cluster;
-  std::unique_ptr<RunningWorker> first = cluster.AddWorker(1);
+  std::unique_ptr<RunningWorker> first =
+      cluster.AddWorker(1, "first", [](const std::string& device, ArtifactCache& artifacts, DatasetCache& datasets) {
+        return std::make_unique<StuckAfterOneEpoch>(device, artifacts, datasets);
+      });
   cluster.Submit(SmallExperiment());
-  cluster.Await([](const v1::ExperimentStatus& status) { return status.progress() > 0; });
+  cluster.Await([&](const v1::ExperimentStatus&) { return !cluster.Read().epochs.empty(); });
+  EXPECT_THAT(cluster.Read().epochs, SizeIs(1));
   first->Drain();
   EXPECT_EQ(first->Join(), LeaseLoop::End::kDrained);
-  const std::unique_ptr<RunningWorker> second = cluster.AddWorker(1);
+  const std::unique_ptr<RunningWorker> second = cluster.AddWorker(1, "second");
   cluster.AwaitFinished();
   ExpectSame(cluster.Read(), Reference());
+  // A worker puts checkpoints straight to the coordinator; one in its cache was fetched, to go on from it.
+  EXPECT_EQ(CountCheckpoints(cluster.Path("second")), 1);
 }
 
 TEST(WorkerIntegrationTest, CoordinatorRestartsWhileWorkIsInFlight_TheWorkerOffersIt_SameBits) {
