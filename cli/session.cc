@@ -70,14 +70,18 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> StartOwnServer(const Coordina
 }
 
 absl::Status WithSession(const Target& target, const std::function<absl::Status(Session&)>& use) {
-  // By the clock: opening a session may itself take long, where a coordinator is there but suspended.
+  const DataDirectory directory(target.directory);
   const absl::Time end = absl::Now() + kTries * kBetweenTries;
-  while (true) {
+  for (int i = 1;; ++i) {
+    const std::string before = directory.RunningAddress().value_or("");
     absl::StatusOr<std::unique_ptr<Session>> session = Session::Open(target);
     absl::Status status = session.ok() ? use(**session) : session.status();
     const bool may_be_a_race = absl::IsUnavailable(status) && target.coordinator.empty() &&
-                               !(session.ok() && (*session)->embedded()) && DataDirectory(target.directory).HasStore();
-    if (!may_be_a_race || Interrupted() || absl::Now() >= end) return status;
+                               !(session.ok() && (*session)->embedded()) && directory.HasStore();
+    if (!may_be_a_race || Interrupted() || i == kTries) return status;
+    // A coordinator that stays and does not answer is suspended, say; each try costs the patience of a connection.
+    const bool stays = !before.empty() && directory.RunningAddress().value_or("") == before;
+    if (stays && absl::Now() >= end) return status;
     session = absl::UnavailableError("closed");
     SleepUnlessInterrupted(kBetweenTries);
   }

@@ -59,7 +59,8 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> StartOwnServer(
 
 // Opens a session and calls `use` with it. Two commands on one directory at once are fine: the second is served by the
 // coordinator inside the first, and when that one ends too early, `use` is called again with a session of our own; so
-// `use` must not have shown anything when it returns UNAVAILABLE. No try begins after kTries * kBetweenTries.
+// `use` must not have shown anything when it returns UNAVAILABLE. A coordinator that stays without
+// answering is not tried again after kTries * kBetweenTries.
 absl::Status WithSession(const Target& target, const std::function<absl::Status(Session&)>& use);
 
 }  // namespace tightrope
