@@ -120,7 +120,7 @@ absl::Status ReadStream(grpc::ClientContext& context, grpc::ClientReaderInterfac
 
 class GrpcClient : public Client {
  public:
-  GrpcClient(std::string address, std::shared_ptr<grpc::Channel> channel)
+  GrpcClient(std::string address, const std::shared_ptr<grpc::Channel>& channel)
       : address_(std::move(address)),
         experiments_(v1::Experiments::NewStub(channel)),
         artifacts_(v1::Artifacts::NewStub(channel)) {}
