@@ -1,11 +1,7 @@
 #include "cli/exit_code.h"
 
-#include <string>
-
-#include "cli/artifact_names.h"
 #include "cli/run_summary.h"
 #include "cli/status_format.h"
-#include "cli/worker_program.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/status_matchers.h"
@@ -31,49 +27,6 @@ TEST(ExitCodeTest, ReportIsOneLineAndAHint) {
   testing::internal::CaptureStderr();
   EXPECT_EQ(Report(absl::NotFoundError("no such experiment: x"), "look"), 2);
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "tightrope: no such experiment: x\n  look\n");
-}
-
-TEST(ShellLineTest, WordsThatAShellWouldReadOtherwiseAreQuoted) {
-  EXPECT_EQ(ShellLine({"tightrope", "run", "my file.yaml", "--dir", "it's", ""}),
-            "tightrope run 'my file.yaml' --dir 'it'\\''s' ''");
-}
-
-TEST(AddressForOthersTest, WildcardIsNoAddressToConnectTo) {
-  EXPECT_EQ(AddressForOthers("0.0.0.0:7777", "node1"), "node1:7777");
-  EXPECT_EQ(AddressForOthers("[::]:7777", "node1"), "node1:7777");
-  EXPECT_EQ(AddressForOthers("127.0.0.1:7777", "node1"), "127.0.0.1:7777");
-  EXPECT_EQ(AddressForOthers("10.0.0.0:7777", "node1"), "10.0.0.0:7777");
-}
-
-TEST(CheckDevicesTest, DevicesAreWhatAWorkerUnderstands) {
-  for (const char* good : {"auto", "cpu", "cuda:0", "cuda:0,cuda:1", "cpu, cuda:12"}) {
-    EXPECT_OK(CheckDevices(good)) << good;
-  }
-  for (const char* bad : {"", "gpu", "cuda", "cuda:", "cuda:x", "cuda:-1", "cpu,", "auto,cpu", "cpu;cuda:0"}) {
-    EXPECT_THAT(CheckDevices(bad), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("cuda:N"))) << bad;
-  }
-}
-
-TEST(ArtifactNamesTest, NamesOfAnyLengthFitAFileSystemAndStayApart) {
-  v1::ExportArtifactsResponse artifact;
-  v1::Cell& cell = *artifact.mutable_cell();
-  cell.set_model(std::string(200, 'm'));
-  cell.set_training(std::string(198, 't') + "\u00e4");
-  cell.set_attack(std::string(200, 'a'));
-  cell.set_seed(9'007'199'254'740'991);
-  artifact.set_shard(10'000'000);
-  artifact.mutable_artifact()->set_role("witnesses");
-  const std::string name = ArtifactFileName(artifact, "linf-1.2345678901234567e-100", /*with_experiment=*/false);
-  const std::string longest_addition = "0123456789ab-.partial";
-  EXPECT_LE(name.size() + longest_addition.size(), 255u) << name;
-  cell.set_training(std::string(198, 't') + "\u00f6");
-  EXPECT_NE(ArtifactFileName(artifact, "linf-1.2345678901234567e-100", false), name);
-  cell.set_model("small_cnn");
-  cell.set_training("pgd epsilon=0.1 epochs=20 optimizer=sgd steps=10");
-  cell.set_seed(1);
-  artifact.mutable_artifact()->set_role("weights");
-  EXPECT_EQ(ArtifactFileName(artifact, "", false),
-            "small_cnn-pgd_epsilon=0.1_epochs=20_optimizer=sgd_steps=10-seed1.safetensors");
 }
 
 TEST(RunSummaryTest, SentenceNamesOnlyWhatThereIs) {

@@ -71,7 +71,7 @@ TEST_F(PlanFormatTest, WorkIsCountedInPassesOfOneExample) {
   EXPECT_EQ(EstimateWork(plan_.jobs(0)).backward_passes, 60000.0 * 2 * 8);
   EXPECT_EQ(EstimateWork(plan_.jobs(1)).forward_passes, 500);
   EXPECT_EQ(EstimateWork(plan_.jobs(1)).backward_passes, 0);
-  EXPECT_EQ(EstimateWork(plan_.jobs(2)).forward_passes, 500.0 * (2 + 3 * 21));
+  EXPECT_EQ(EstimateWork(plan_.jobs(2)).forward_passes, 500.0 * (1 + 3 * 22));
   EXPECT_EQ(EstimateWork(plan_.jobs(2)).backward_passes, 500.0 * 3 * 20);
 }
 
@@ -98,7 +98,7 @@ TEST_F(PlanFormatTest, CachedJobsAreMarkedAndNotCountedAsWork) {
   report.committed = {plan_.jobs(0).digest()};
   EXPECT_THAT(PlanTable(report, {}),
               AllOf(HasSubstr("  cached\n"), HasSubstr("4 jobs in 7 shards; 1 job (1 shard) cached\n"),
-                    HasSubstr("at most 65.5 k forward and 60.0 k backward")));
+                    HasSubstr("at most 67.5 k forward and 60.0 k backward")));
   for (const v1::Job& job : plan_.jobs()) report.committed.insert(job.digest());
   EXPECT_THAT(PlanTable(report, {}), HasSubstr("nothing is left to do\n"));
 }

@@ -25,6 +25,7 @@
 #include "cli/worker_program.h"
 #include "coordinator/server.h"
 #include "core/artifact/data_directory.h"
+#include "core/device_list.h"
 #include "core/status_macros.h"
 #include "core/usable_cores.h"
 
@@ -196,7 +197,7 @@ Action DefineRun(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--devices", options->devices, "What workers compute on: auto, cpu, cuda:0,cuda:1 …")
       ->type_name("DEVICES")
-      ->check([](const std::string& devices) { return std::string(CheckDevices(devices).message()); })
+      ->check([](const std::string& devices) { return std::string(ParseDeviceList(devices).status().message()); })
       ->capture_default_str();
   app.footer(
       "\nRuns until everything is done; ^C keeps what is finished and prints the line that goes on. Jobs that are "

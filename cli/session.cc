@@ -13,6 +13,10 @@ namespace tightrope {
 namespace {
 
 constexpr absl::Duration kPatience = absl::Seconds(5);
+// Another command on the same directory ends, or begins to listen, within moments: how often we look again, and after
+// what pause.
+constexpr int kTries = 20;
+constexpr absl::Duration kBetweenTries = absl::Milliseconds(100);
 
 // What Start says of a directory that another coordinator has.
 bool HeldByAnother(const absl::Status& status) { return absl::IsAborted(status); }

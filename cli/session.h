@@ -18,11 +18,6 @@ namespace tightrope {
 
 inline constexpr char kDefaultDirectory[] = "tightrope-data";
 
-// Another command on the same directory ends, or begins to listen, within moments: how often and after what pause we
-// look again.
-inline constexpr int kTries = 20;
-inline constexpr absl::Duration kBetweenTries = absl::Milliseconds(100);
-
 // What --coordinator and --dir say.
 struct Target {
   std::string coordinator;  // HOST:PORT; empty: look at `directory`
@@ -60,7 +55,7 @@ absl::StatusOr<std::unique_ptr<CoordinatorServer>> StartOwnServer(
 // Opens a session and calls `use` with it. Two commands on one directory at once are fine: the second is served by the
 // coordinator inside the first, and when that one ends too early, `use` is called again with a session of our own; so
 // `use` must not have shown anything when it returns UNAVAILABLE. A coordinator that stays without
-// answering is not tried again after kTries * kBetweenTries.
+// answering is given up after one try that takes longer than a race does.
 absl::Status WithSession(const Target& target, const std::function<absl::Status(Session&)>& use);
 
 }  // namespace tightrope

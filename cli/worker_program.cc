@@ -2,18 +2,13 @@
 
 #include <unistd.h>
 
-#include <cstdint>
 #include <filesystem>
 #include <system_error>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
 
 namespace tightrope {
 namespace {
@@ -39,19 +34,6 @@ absl::StatusOr<std::string> FindWorkerProgram() {
         absl::StrCat("the program that does the computing is missing beside this one; build or install it: ", program));
   }
   return program;
-}
-
-absl::Status CheckDevices(const std::string& devices) {
-  if (devices == "auto") return absl::OkStatus();
-  for (absl::string_view name : absl::StrSplit(devices, ',')) {
-    name = absl::StripAsciiWhitespace(name);
-    absl::string_view number = name;
-    uint32_t gpu = 0;
-    if (name == "cpu" || (absl::ConsumePrefix(&number, "cuda:") && absl::SimpleAtoi(number, &gpu))) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("give auto, or cpu and cuda:N separated by commas, not: ", name.empty() ? "an empty name" : name));
-  }
-  return absl::OkStatus();
 }
 
 std::string AddressForOthers(const std::string& address, const std::string& this_host) {

@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace tightrope {
@@ -12,10 +11,6 @@ namespace tightrope {
 // Path of the `tightrope-worker` that belongs to the running binary: the one beside it.
 // Errors: UNAVAILABLE (it is not there, or may not be executed).
 absl::StatusOr<std::string> FindWorkerProgram();
-
-// What --devices takes: `auto`, or `cpu` and `cuda:N` separated by commas. Whether there are such GPUs, a worker finds
-// out. Errors: INVALID_ARGUMENT.
-absl::Status CheckDevices(const std::string& devices);
 
 // `address`, HOST:PORT, as other machines can reach it: `this_host` in place of a wildcard such as 0.0.0.0.
 std::string AddressForOthers(const std::string& address, const std::string& this_host);

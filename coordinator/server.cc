@@ -19,7 +19,6 @@
 #include "coordinator/store/sqlite_store.h"
 #include "core/artifact/blob_store.h"
 #include "core/artifact/data_directory.h"
-#include "core/max_response_bytes.h"
 #include "core/status_macros.h"
 #include "core/steady_clock.h"
 

@@ -11,6 +11,9 @@
 
 namespace tightrope {
 
+// The largest message that a coordinator sends, for its clients to take: the results of a large sweep come in one.
+inline constexpr int kMaxResponseBytes = 256 << 20;
+
 struct CoordinatorOptions {
   std::string directory;               // --dir
   std::string listen = "127.0.0.1:0";  // port 0: any free one

@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "core/experiment/experiment_file.h"
-#include "gtest/gtest.h"
 #include "tests/idx_bytes.h"
+#include "tests/temporary_directory.h"
 
 namespace tightrope {
 
@@ -23,19 +23,12 @@ inline void WriteFile(const std::filesystem::path& path, const std::string& byte
 class TinyDatasets {
  public:
   TinyDatasets(uint32_t train_count, uint32_t test_count) {
-    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    directory_ = std::filesystem::path(testing::TempDir()) /
-                 (std::string("tightrope-") + test->test_suite_name() + "-" + test->name());
-    std::filesystem::remove_all(directory_);
     for (const char* name : {"mnist", "fashion-mnist"}) {
       WriteSplit(name, "train", train_count);
       WriteSplit(name, "t10k", test_count);
     }
     WriteFile(directory_ / "present.pt", "not opened by any test");
   }
-  ~TinyDatasets() { std::filesystem::remove_all(directory_); }
-  TinyDatasets(const TinyDatasets&) = delete;
-  TinyDatasets& operator=(const TinyDatasets&) = delete;
 
   const std::filesystem::path& directory() const { return directory_; }
 
@@ -57,7 +50,8 @@ class TinyDatasets {
     WriteFile(directory_ / name / (split + "-labels-idx1-ubyte"), IdxLabelBytes(labels));
   }
 
-  std::filesystem::path directory_;
+  const TemporaryDirectory root_;
+  const std::filesystem::path directory_ = root_.path();
 };
 
 }  // namespace tightrope

@@ -178,6 +178,16 @@ class ArtifactCacheTest : public ::testing::Test {
     EXPECT_TRUE(*read == bytes);
   }
 
+  // Fetches `sha256` and writes something else into the file, whose path it returns.
+  std::string FetchAndDamage(const std::string& sha256) {
+    const absl::StatusOr<std::string> path = cache_->FetchFile(sha256, never_);
+    EXPECT_OK(path);
+    if (!path.ok()) return "";
+    std::filesystem::permissions(*path, std::filesystem::perms::owner_all);
+    std::ofstream(*path, std::ios::binary) << "something else";
+    return *path;
+  }
+
   const TemporaryDirectory directory_;
   FakeArtifacts service_;
   int port_ = 0;
@@ -303,10 +313,7 @@ TEST_F(ArtifactCacheTest, UnknownFileIsNotFound_MalformedDigestIsNotAskedFor) {
 TEST_F(ArtifactCacheTest, FileDamagedOnDiskIsFetchedAgain) {
   const std::string bytes = Bytes(5'000);
   const std::string sha256 = service_.Add(bytes);
-  const absl::StatusOr<std::string> path = cache_->FetchFile(sha256, never_);
-  ASSERT_OK(path);
-  std::filesystem::permissions(*path, std::filesystem::perms::owner_all);
-  std::ofstream(*path, std::ios::binary) << "something else";
+  FetchAndDamage(sha256);
   ExpectRead(sha256, bytes);
   EXPECT_THAT(service_.offsets, ElementsAre(0, 0));
 }
@@ -315,14 +322,11 @@ TEST_F(ArtifactCacheTest, FileDamagedOnDiskIsFetchedAgain) {
 TEST_F(ArtifactCacheTest, FileDamagedOnDisk_IsReplacedAndNeverRemoved) {
   const std::string bytes = Bytes(5'000);
   const std::string sha256 = service_.Add(bytes);
-  const absl::StatusOr<std::string> path = cache_->FetchFile(sha256, never_);
-  ASSERT_OK(path);
-  std::filesystem::permissions(*path, std::filesystem::perms::owner_all);
-  std::ofstream(*path, std::ios::binary) << "something else";
+  const std::string path = FetchAndDamage(sha256);
   bool there = false;
   service_.get_faults = {{.stop_after = 2'000,
                           .status = {grpc::StatusCode::UNAVAILABLE, "gone"},
-                          .before_stop = [&](const grpc::ServerContext&) { there = std::filesystem::exists(*path); }}};
+                          .before_stop = [&](const grpc::ServerContext&) { there = std::filesystem::exists(path); }}};
   ExpectRead(sha256, bytes);
   EXPECT_TRUE(there);
 }
@@ -330,10 +334,7 @@ TEST_F(ArtifactCacheTest, FileDamagedOnDisk_IsReplacedAndNeverRemoved) {
 TEST_F(ArtifactCacheTest, ManyExecutorsFindTheSameDamage_OneTransferRepairsIt) {
   const std::string bytes = Bytes(200'000);
   const std::string sha256 = service_.Add(bytes);
-  const absl::StatusOr<std::string> path = cache_->FetchFile(sha256, never_);
-  ASSERT_OK(path);
-  std::filesystem::permissions(*path, std::filesystem::perms::owner_all);
-  std::ofstream(*path, std::ios::binary) << "something else";
+  FetchAndDamage(sha256);
   std::vector<std::thread> readers;
   for (int i = 0; i < 8; ++i) readers.emplace_back([&] { ExpectRead(sha256, bytes); });
   for (std::thread& reader : readers) reader.join();

@@ -117,7 +117,7 @@ void DeclareFlags(CLI::App& app, Flags& flags) {
 int RunWorker(const Flags& flags) {
   const absl::StatusOr<std::vector<torch::Device>> devices = ParseDevices(flags.devices, flags.executors);
   if (!devices.ok()) {
-    spdlog::error("{}", std::string(devices.status().message()));
+    spdlog::error("--devices: {}", std::string(devices.status().message()));
     return kExitWrongInput;
   }
   WorkerOptions options = {
@@ -160,6 +160,7 @@ int RunWorker(const Flags& flags) {
 int Main(int argc, char** argv) {
   const pid_t parent = getppid();
   UseOneThreadPerExecutor();
+  UseReproducibleArithmetic();
   Flags flags;
   CLI::App app("Computes shards of experiments for a Tightrope coordinator.", "tightrope-worker");
   DeclareFlags(app, flags);

@@ -28,11 +28,12 @@ WorkEstimate EstimateWork(const v1::Job& job) {
     case v1::JobSpec::kEvaluate:
       return {.forward_passes = examples, .backward_passes = 0};
     case v1::JobSpec::kAttack: {
-      // A pass over clean examples, then the steps, a look at where the last one led, and one at the stored witness.
+      // A pass over clean examples; then for each restart its steps, a look at where the last one led, and one at the
+      // witness as it is stored.
       const v1::Attack& attack = job.spec().attack().attack();
       const double steps = attack.has_pgd() ? attack.pgd().steps() : 1;
       const double restarts = attack.has_pgd() ? attack.pgd().restarts() : 1;
-      return {.forward_passes = examples * (2 + restarts * (steps + 1)),
+      return {.forward_passes = examples * (1 + restarts * (steps + 2)),
               .backward_passes = examples * restarts * steps};
     }
     case v1::JobSpec::KIND_NOT_SET:

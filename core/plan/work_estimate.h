@@ -9,8 +9,7 @@
 namespace tightrope {
 
 // Passes of one example through a model. For attacks it is the most that may be needed: an example that is broken
-// leaves the batch (l2 may
-// need a few more, where rounding had to be made good).
+// leaves the batch (l2 may need a few more, where rounding had to be made good).
 struct WorkEstimate {
   double forward_passes = 0;
   double backward_passes = 0;

@@ -10,12 +10,13 @@
 #include <new>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "core/device_list.h"
+#include "core/status_macros.h"
 
 namespace tightrope {
 namespace {
@@ -48,15 +49,17 @@ int BlasThreads() {
 }
 
 void UseReproducibleArithmetic() {
-  at::Context& context = at::globalContext();
-  context.setDeterministicCuDNN(true);
-  context.setBenchmarkCuDNN(false);
-  context.setAllowTF32CuDNN(false);
-  context.setAllowTF32CuBLAS(false);
-  if (torch::cuda::is_available()) {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    at::Context& context = at::globalContext();
+    context.setDeterministicCuDNN(true);
+    context.setBenchmarkCuDNN(false);
+    context.setAllowTF32CuDNN(false);
+    context.setAllowTF32CuBLAS(false);
+    if (!torch::cuda::is_available()) return;
     ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // read when cuBLAS starts
     context.setDeterministicAlgorithms(true, /*warn_only=*/true);
-  }
+  });
 }
 
 std::string LibTorchVersion() {
@@ -79,35 +82,20 @@ absl::StatusOr<std::vector<torch::Device>> ParseDevices(const std::string& flag,
   const int gpus = torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0;
   std::vector<torch::Device> devices;
   const auto add_cpu = [&] { devices.insert(devices.end(), cores, torch::Device(torch::kCPU)); };
-  if (flag == "auto") {
+  ABSL_ASSIGN_OR_RETURN(const std::vector<DeviceName> names, ParseDeviceList(flag));
+  for (const DeviceName& gpu : names) {
+    if (!gpu.has_value()) {
+      add_cpu();
+    } else if (*gpu < static_cast<uint32_t>(gpus)) {
+      devices.emplace_back(torch::kCUDA, static_cast<torch::DeviceIndex>(*gpu));
+    } else {
+      return absl::InvalidArgumentError(
+          absl::StrCat("this GPU is not there (", WhatThisMachineHas(cores, gpus), "): cuda:", *gpu));
+    }
+  }
+  if (names.empty()) {  // auto
     for (int gpu = 0; gpu < gpus; ++gpu) devices.emplace_back(torch::kCUDA, static_cast<torch::DeviceIndex>(gpu));
     if (gpus == 0) add_cpu();
-    return devices;
-  }
-  std::vector<torch::Device> seen;
-  for (absl::string_view name : absl::StrSplit(flag, ',')) {
-    name = absl::StripAsciiWhitespace(name);
-    absl::string_view number = name;
-    uint32_t gpu = 0;
-    torch::Device device(torch::kCPU);
-    if (name == "cpu") {
-      add_cpu();
-    } else if (absl::ConsumePrefix(&number, "cuda:") && absl::SimpleAtoi(number, &gpu)) {
-      if (gpu >= static_cast<uint32_t>(gpus)) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("--devices names a GPU that is not there (", WhatThisMachineHas(cores, gpus), "): ", name));
-      }
-      device = torch::Device(torch::kCUDA, static_cast<torch::DeviceIndex>(gpu));
-      devices.push_back(device);
-    } else {
-      return absl::InvalidArgumentError(absl::StrCat("--devices takes auto, or cpu and cuda:N separated by commas (",
-                                                     WhatThisMachineHas(cores, gpus),
-                                                     "), not: ", name.empty() ? "an empty name" : name));
-    }
-    if (std::find(seen.begin(), seen.end(), device) != seen.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("--devices names a device twice: ", name));
-    }
-    seen.push_back(device);
   }
   return devices;
 }

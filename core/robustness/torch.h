@@ -25,7 +25,8 @@ int BlasThreads();
 
 // Equal inputs give equal bits on one kind of device: no TF32, no cuDNN auto-tuning, deterministic kernels where
 // LibTorch has them (for CUDA kernels without one, such as the gradient of bilinear interpolation in an imported model,
-// LibTorch warns and the bits are not promised). Process-wide, cheap, may be called again; loading and training do it.
+// LibTorch warns and the bits are not promised). Process-wide; the first call counts, and a process that uses GPUs
+// makes it before it starts threads, because it sets an environment variable. Loading and training make it, too.
 void UseReproducibleArithmetic();
 
 // "1.13.1", and what it was built with.

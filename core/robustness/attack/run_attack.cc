@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -132,16 +133,11 @@ absl::Status Search(const v1::AttackJob& job, const std::string& job_digest, con
                                std::move(batch.labels), std::move(standings), restart);
       ABSL_RETURN_IF_ERROR(method.Run(active_batch));
     }
-    const auto unbroken =
-        std::stable_partition(active.begin(), active.end(), [](const Standing* s) { return !s->witness.empty(); });
-    const std::vector<Standing*> found(active.begin(), unbroken);
-    active.erase(active.begin(), unbroken);
+    const auto is_broken = [](const Standing* standing) { return !standing->witness.empty(); };
+    std::vector<Standing*> found;
+    std::copy_if(active.begin(), active.end(), std::back_inserter(found), is_broken);
     ABSL_RETURN_IF_ERROR(ConfirmWitnesses(data, classifier, found));
-    for (Standing* standing : found) {
-      if (standing->witness.empty()) active.push_back(standing);
-    }
-    std::sort(active.begin(), active.end(),
-              [](const Standing* a, const Standing* b) { return a->example < b->example; });
+    active.erase(std::remove_if(active.begin(), active.end(), is_broken), active.end());
   }
   return absl::OkStatus();
 }
