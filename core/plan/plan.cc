@@ -18,9 +18,9 @@ namespace {
 
 // What identifies a job besides its values; raised when the code changes in a way that changes results of that kind, so
 // that results of the older code are computed again instead of being reused.
-constexpr uint32_t kTrainRevision = 1;
-constexpr uint32_t kEvaluateRevision = 1;
-constexpr uint32_t kAttackRevision = 2;
+constexpr uint32_t kTrainRevision = 2;
+constexpr uint32_t kEvaluateRevision = 2;
+constexpr uint32_t kAttackRevision = 3;
 
 // Names are the user's; a job is the same under another name.
 v1::DatasetRef WithoutName(v1::DatasetRef data) {

@@ -42,6 +42,19 @@ torch::Tensor CrossEntropy(const torch::Tensor& logits, const torch::Tensor& lab
                                               torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
 }
 
+torch::Tensor CrossEntropyGradient(const torch::Tensor& logits, const torch::Tensor& labels) {
+  const torch::Tensor rows = labels.unsqueeze(1);
+  return torch::softmax(logits, 1).scatter_add_(1, rows, torch::full_like(rows, -1, logits.scalar_type()));
+}
+
+namespace {
+
+void CheckLogits(const torch::Tensor& logits, const torch::Tensor& points) {
+  TORCH_CHECK(logits.dim() == 2 && logits.size(0) == points.size(0), "logits must be N×classes, not ", logits.sizes());
+}
+
+}  // namespace
+
 ActiveBatch::ActiveBatch(const Run& run, Ball ball, torch::Tensor labels, std::vector<Standing*> standings,
                          uint32_t restart)
     : run_(run),
@@ -73,27 +86,28 @@ absl::Status ActiveBatch::Judge(torch::Tensor& points) {
 
 absl::StatusOr<torch::Tensor> ActiveBatch::Gradient(torch::Tensor& points) {
   FaultPoint("worker.attack.in-step");
-  const torch::Tensor leaf = points.detach().requires_grad_(true);
-  torch::Tensor logits = Logits(leaf, standings_);
-  ABSL_ASSIGN_OR_RETURN(const std::vector<int64_t> remaining, TakeWitnesses(points, logits));
+  for (Standing* standing : standings_) ++standing->forward_passes;
+  const Classifier::TwoWay look = run_.classifier.LogitsAndGradient(points);
+  CheckLogits(look.logits, points);
+  const torch::Tensor weights = CrossEntropyGradient(look.logits, labels_);
+  ABSL_ASSIGN_OR_RETURN(const std::vector<int64_t> remaining, TakeWitnesses(points, look.logits));
   torch::Tensor rows;
   if (remaining.size() < standings_.size()) {
     rows = Rows(remaining);
     Keep(rows, remaining);
     points = points.index_select(0, rows);
-    logits = logits.index_select(0, rows);
   }
   ABSL_RETURN_IF_ERROR(run_.looked());
   if (empty()) return torch::Tensor();
   for (Standing* standing : standings_) ++standing->backward_passes;
-  torch::Tensor gradient = torch::autograd::grad({CrossEntropy(logits, labels_)}, {leaf})[0];
+  torch::Tensor gradient = look.input_gradient(weights);
   return rows.defined() ? gradient.index_select(0, rows) : gradient;
 }
 
 torch::Tensor ActiveBatch::Logits(const torch::Tensor& points, absl::Span<Standing* const> standings) {
   for (Standing* standing : standings) ++standing->forward_passes;
   torch::Tensor logits = run_.classifier.Logits(points);
-  TORCH_CHECK(logits.dim() == 2 && logits.size(0) == points.size(0), "logits must be N×classes, not ", logits.sizes());
+  CheckLogits(logits, points);
   return logits;
 }
 

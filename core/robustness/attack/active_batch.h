@@ -34,6 +34,8 @@ absl::Status NotFinite(uint32_t example);
 
 // The sum over rows of the cross-entropy. `logits`: N×classes float32; `labels`: N int64 on the same device.
 torch::Tensor CrossEntropy(const torch::Tensor& logits, const torch::Tensor& labels);
+// Its gradient at the logits, N×classes: softmax minus one at the label.
+torch::Tensor CrossEntropyGradient(const torch::Tensor& logits, const torch::Tensor& labels);
 
 // How an example stands in the attack so far.
 struct Standing {

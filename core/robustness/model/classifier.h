@@ -1,6 +1,7 @@
 // What attacks and evaluations see of a model.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,17 +14,30 @@
 
 namespace tightrope {
 
-// A classifier in evaluation mode whose parameters need no gradient. Not thread-safe; one an executor.
+// A classifier in evaluation mode. Not thread-safe; one an executor.
 class Classifier {
  public:
   virtual ~Classifier() = default;
 
-  // `inputs`: N×C×H×W float32 in [0, 1] on the classifier's device. Returns N×classes float32 logits; differentiable
-  // with respect to `inputs` when that requires a gradient. Throws c10::Error where the shapes do not fit the model.
+  // `inputs`: N×C×H×W float32 in [0, 1] on the classifier's device. Returns N×classes float32 logits. Throws c10::Error
+  // where the shapes do not fit the model.
   virtual torch::Tensor Logits(const torch::Tensor& inputs) = 0;
+
+  // The logits, without a tape, and the way back from them: input_gradient(weights), to be called at most once, gives
+  // the gradient of sum(logits * weights) at the inputs, N×C×H×W, which the caller may change. `weights`: N×classes;
+  // for a loss, its gradient at the logits. By autograd over Logits unless overridden.
+  struct TwoWay {
+    torch::Tensor logits;
+    std::function<torch::Tensor(const torch::Tensor& weights)> input_gradient;
+  };
+  virtual TwoWay LogitsAndGradient(const torch::Tensor& inputs);
 
   virtual torch::Device device() const = 0;
 };
+
+// As a classifier whose gradients come from the graph.
+class LayerGraph;
+std::unique_ptr<Classifier> MakeClassifier(LayerGraph graph, torch::Device device);
 
 // Loads a trained model of one of our architectures. Errors: INVALID_ARGUMENT (tensors missing, unknown or of another
 // shape).

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "core/robustness/model/layer_graph.h"
 #include "core/robustness/model/weights.h"
 #include "core/status_macros.h"
 
@@ -66,18 +67,6 @@ void FillUniform(torch::Tensor parameter, double bound, const RandomStream& stre
   parameter.copy_(values);
 }
 
-class NetworkClassifier : public Classifier {
- public:
-  NetworkClassifier(Sequential network, torch::Device device) : network_(std::move(network)), device_(device) {}
-
-  torch::Tensor Logits(const torch::Tensor& inputs) override { return network_->forward(inputs); }
-  torch::Device device() const override { return device_; }
-
- private:
-  Sequential network_;
-  torch::Device device_;
-};
-
 }  // namespace
 
 absl::StatusOr<Sequential> MakeNetwork(const v1::Architecture& architecture, const v1::DatasetRef& data) {
@@ -121,9 +110,7 @@ void InitialiseWeights(torch::nn::Module& network, const RandomStream& stream) {
 std::unique_ptr<Classifier> MakeClassifier(Sequential network, torch::Device device) {
   UseReproducibleArithmetic();
   network->to(device);
-  network->eval();
-  for (torch::Tensor& parameter : network->parameters()) parameter.set_requires_grad(false);
-  return std::make_unique<NetworkClassifier>(std::move(network), device);
+  return MakeClassifier(LayerGraph::Of(network), device);
 }
 
 absl::StatusOr<std::unique_ptr<Classifier>> LoadTrained(const v1::Architecture& architecture,

@@ -31,7 +31,7 @@ absl::StatusOr<torch::nn::Sequential> MakeNetwork(const v1::Architecture& archit
 // in the order of named_parameters() is the draw at example k. Other layers keep LibTorch's constants.
 void InitialiseWeights(torch::nn::Module& network, const RandomStream& stream);
 
-// Puts the network in evaluation mode on `device` and turns off its parameters' gradients.
+// Of a network's weights, which are moved to `device` and shared with it.
 std::unique_ptr<Classifier> MakeClassifier(torch::nn::Sequential network, torch::Device device);
 
 }  // namespace tightrope

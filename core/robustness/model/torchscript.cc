@@ -1,9 +1,11 @@
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/robustness/model/classifier.h"
+#include "core/robustness/model/layer_graph.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
@@ -21,6 +23,16 @@ class TorchScriptClassifier : public Classifier {
     return module_.forward({inputs}).toTensor().to(torch::kFloat32);
   }
   torch::Device device() const override { return device_; }
+
+  // The same model as a graph, where it is one.
+  std::unique_ptr<Classifier> AsGraph(const v1::DatasetRef& data) const {
+    const UnoptimizedTorchScript as_written;
+    const torch::Tensor probe =
+        torch::linspace(0, 1, int64_t{2} * data.channels() * data.height() * data.width(), device_)
+            .view({2, data.channels(), data.height(), data.width()});
+    std::optional<LayerGraph> graph = LayerGraph::Of(module_, probe);
+    return graph ? MakeClassifier(*std::move(graph), device_) : nullptr;
+  }
 
   // Forward passes on zeros and on a ramp; says what is wrong with what comes out.
   absl::Status Try(const v1::DatasetRef& data, int64_t rows) {
@@ -86,6 +98,7 @@ absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& p
         [&] { return classifier->Try(data, rows); }))
         << "the TorchScript model does not fit the data set " << data.name() << ": " << path;
   }
+  if (std::unique_ptr<Classifier> graph = classifier->AsGraph(data)) return graph;
   return classifier;
 }
 

@@ -25,38 +25,18 @@ std::vector<bool> TrainingFlags(const torch::nn::Sequential& network) {
   return flags;
 }
 
-std::vector<bool> GradientFlags(const torch::nn::Sequential& network) {
-  std::vector<bool> flags;
-  for (const torch::Tensor& parameter : network->parameters()) flags.push_back(parameter.requires_grad());
-  return flags;
-}
-
-TEST(CraftingTest, CraftsInEvaluationModeAndLeavesEveryFlagAsItWas) {
-  torch::nn::Sequential network = NetworkWithBatchNorm();
-  const std::vector<bool> training = TrainingFlags(network);
-  const std::vector<bool> gradients = GradientFlags(network);
-  {
-    const CraftingMode crafting(*network);
-    EXPECT_EQ(TrainingFlags(network), std::vector<bool>(training.size(), false));
-    EXPECT_EQ(GradientFlags(network), std::vector<bool>(gradients.size(), false));
-  }
-  EXPECT_EQ(TrainingFlags(network), training);
-  EXPECT_EQ(GradientFlags(network), gradients);
-  EXPECT_TRUE(network[1]->is_training());
-  EXPECT_FALSE(network[3]->is_training());
-  EXPECT_TRUE(network->is_training());
-}
-
-TEST(CraftingTest, CraftingMovesNoStatisticAndLeavesNoGradient) {
+TEST(CraftingTest, CraftingMovesNoStatisticAndNoFlagAndLeavesNoGradient) {
   torch::nn::Sequential network = NetworkWithBatchNorm();
   std::vector<torch::Tensor> before;
   for (const torch::Tensor& buffer : network->buffers()) before.push_back(buffer.clone());
   const torch::Tensor inputs = torch::rand({6, 1, 6, 6});
   const torch::Tensor labels = torch::tensor({0, 1, 2, 0, 1, 2}, torch::kInt64);
   const Ball ball(v1::NORM_LINF, inputs, torch::full({6}, 0.1, torch::kFloat64));
-  const torch::Tensor points = CraftPgdExamples(network, ball, inputs.clone(), labels, 3, 0.05);
+  const std::vector<bool> training = TrainingFlags(network);
+  const torch::Tensor points = CraftPgdExamples(LayerGraph::Of(network), ball, inputs.clone(), labels, 3, 0.05);
   EXPECT_NEAR((points - inputs).abs().max().item<float>(), 0.1, 1e-6);
   EXPECT_FALSE(points.requires_grad());
+  EXPECT_EQ(TrainingFlags(network), training);
   const std::vector<torch::Tensor> after = network->buffers();
   for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(torch::equal(before[i], after[i]));
   for (const torch::Tensor& parameter : network->parameters()) EXPECT_FALSE(parameter.grad().defined());
@@ -72,7 +52,7 @@ TEST(CraftingTest, CraftedExamplesHaveALargerLossInEitherNorm) {
   };
   for (const v1::Norm norm : {v1::NORM_LINF, v1::NORM_L2}) {
     const Ball ball(norm, inputs, torch::full({6}, 0.3, torch::kFloat64));
-    EXPECT_GT(loss(CraftPgdExamples(network, ball, inputs.clone(), labels, 5, 0.1)), loss(inputs));
+    EXPECT_GT(loss(CraftPgdExamples(LayerGraph::Of(network), ball, inputs.clone(), labels, 5, 0.1)), loss(inputs));
   }
 }
 

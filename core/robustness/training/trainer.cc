@@ -13,6 +13,7 @@
 #include "core/robustness/attack/active_batch.h"
 #include "core/robustness/attack/ball.h"
 #include "core/robustness/attack/dataset_batch.h"
+#include "core/robustness/model/layer_graph.h"
 #include "core/robustness/model/network.h"
 #include "core/robustness/model/weights.h"
 #include "core/robustness/random_stream.h"
@@ -62,6 +63,7 @@ class TrainingRun {
         shuffle_(job.seed(), job_digest, "shuffle"),
         starts_(job.seed(), job_digest, "training attack"),
         network_(std::move(network)),
+        graph_(LayerGraph::Of(network_)),
         update_(training_, network_->named_parameters()) {}
 
   absl::Status Restore(const SafeTensors& checkpoint) {
@@ -144,7 +146,7 @@ class TrainingRun {
     const double step_size = pgd.step_size() > 0 ? share * pgd.step_size() : 2.5 * epsilon / pgd.steps();
     const Ball ball(pgd.norm(), batch.inputs, torch::full({batch.inputs.size(0)}, epsilon, torch::kFloat64));
     torch::Tensor points = pgd.random_start() ? ball.RandomPoints(starts_, indices, epoch) : batch.inputs.clone();
-    return CraftPgdExamples(network_, ball, std::move(points), batch.labels, pgd.steps(), step_size);
+    return CraftPgdExamples(graph_, ball, std::move(points), batch.labels, pgd.steps(), step_size);
   }
 
   const v1::Training& training_;
@@ -158,6 +160,7 @@ class TrainingRun {
   const RandomStream shuffle_;  // at step = epoch
   const RandomStream starts_;   // at restart = epoch
   torch::nn::Sequential network_;
+  const LayerGraph graph_;  // of the same weights
   WeightUpdate update_;
   std::vector<v1::EpochMetrics> epochs_;
 };

@@ -1,0 +1,43 @@
+#include "core/robustness/model/classifier.h"
+
+#include <utility>
+
+#include "core/robustness/model/layer_graph.h"
+
+namespace tightrope {
+namespace {
+
+class GraphClassifier : public Classifier {
+ public:
+  GraphClassifier(LayerGraph graph, torch::Device device) : graph_(std::move(graph)), device_(device) {}
+
+  torch::Tensor Logits(const torch::Tensor& inputs) override { return graph_.Logits(inputs); }
+  TwoWay LogitsAndGradient(const torch::Tensor& inputs) override {
+    auto trace = std::make_shared<LayerGraph::Trace>(graph_.Forward(inputs));
+    return {.logits = trace->logits, .input_gradient = [this, trace](const torch::Tensor& weights) {
+              return graph_.InputGradient(*trace, weights);
+            }};
+  }
+  torch::Device device() const override { return device_; }
+
+ private:
+  LayerGraph graph_;
+  torch::Device device_;
+};
+
+}  // namespace
+
+Classifier::TwoWay Classifier::LogitsAndGradient(const torch::Tensor& inputs) {
+  const torch::AutoGradMode tape(true);
+  const torch::Tensor leaf = inputs.detach().requires_grad_(true);
+  const torch::Tensor logits = Logits(leaf);
+  return {.logits = logits.detach(), .input_gradient = [leaf, logits](const torch::Tensor& weights) {
+            return torch::autograd::grad({logits}, {leaf}, {weights})[0];
+          }};
+}
+
+std::unique_ptr<Classifier> MakeClassifier(LayerGraph graph, torch::Device device) {
+  return std::make_unique<GraphClassifier>(std::move(graph), device);
+}
+
+}  // namespace tightrope
