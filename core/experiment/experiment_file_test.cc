@@ -73,7 +73,12 @@ TEST_F(ExperimentFileTest, AbsentKeysGetTheirDefaultsSoThatTheMessageIsExplicit)
   EXPECT_TRUE(training.pgd().random_start());
   EXPECT_EQ(experiment.attacks(0).pgd().steps(), 20u);
   EXPECT_EQ(experiment.attacks(0).pgd().restarts(), 1u);
-  EXPECT_EQ(experiment.attacks(0).pgd().step_size(), 2.5 * 2 / 20);
+  // A rule that the attack applies to each radius, so that radii can share a job.
+  EXPECT_FALSE(experiment.attacks(0).pgd().has_step_size());
+  EXPECT_FALSE(experiment.attacks(0).has_query_budget());
+  EXPECT_EQ(experiment.attacks(0).protocol(), v1::RADIUS_PROTOCOL_SHARED);
+  EXPECT_EQ(experiment.attacks(0).pgd().loss(), v1::ATTACK_LOSS_CE);
+  EXPECT_OK(ValidateExperiment(experiment, file.inputs));
 }
 
 TEST_F(ExperimentFileTest, ListsExpandToTheCrossProductWithTheFirstKeySlowest) {
@@ -244,7 +249,20 @@ TEST_F(ExperimentFileTest, MessagesFromTheNetworkObeyTheRulesOfTheFile) {
       {[](v1::Experiment& e, v1::Inputs&) { e.mutable_attacks(0)->set_epsilon(1e300); },
        "attacks[0].epsilon: `epsilon` of l2 is 0 to 28"},
       {[](v1::Experiment& e, v1::Inputs&) { e.mutable_attacks(0)->set_norm(static_cast<v1::Norm>(77)); },
-       "attacks[0].norm: `norm` is one of linf, l2; number 77 is not"},
+       "attacks[0].norm: `norm` is one of linf, l2, l1, l0; number 77 is not"},
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_attacks(0)->mutable_pgd()->set_step_size(0); },
+       "attacks[0].pgd.step_size: `step_size` is above 0"},
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_attacks(0)->set_query_budget(0); },
+       "attacks[0].query_budget: `query_budget` is a whole number, 1 or more; `0` is not"},
+      {[](v1::Experiment& e, v1::Inputs&) { e.mutable_attacks(0)->clear_protocol(); },
+       "attacks[0].protocol: `protocol` is one of shared, independent; number 0 is not"},
+      {[](v1::Experiment& e, v1::Inputs&) {
+         v1::AutoAttack& attack = *e.mutable_attacks(0)->mutable_autoattack();
+         attack.set_version(v1::AUTO_ATTACK_VERSION_STANDARD);
+         attack.add_components(static_cast<v1::AutoAttackComponent>(99));
+       },
+       "attacks[0].autoattack.components[0]: `components` is a list of apgd_ce, apgd_dlr, apgd_t, fab, fab_t, square; "
+       "number 99 is not"},
       {[](v1::Experiment& e, v1::Inputs&) { e.mutable_training(0)->set_momentum(0.5); }, "`momentum` applies to"},
       {[](v1::Experiment& e, v1::Inputs&) { e.mutable_training(0)->set_examples(51); }, "has 50 examples; 51 is more"},
       {[](v1::Experiment& e, v1::Inputs&) { e.clear_training(); }, "this model has to be trained"},
@@ -274,6 +292,50 @@ TEST_F(ExperimentFileTest, MessagesFromTheNetworkObeyTheRulesOfTheFile) {
     EXPECT_THAT(ValidateExperiment(experiment, inputs),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(broken.told)));
   }
+}
+
+TEST_F(ExperimentFileTest, FewClassesRefuseTheLossesThatDivideByLogitsThatAreNotThere) {
+  const ExperimentFile good =
+      Read(absl::StrCat(kHead, kModel, kStandard, "attacks: [{method: pgd, norm: linf, epsilon: 0.1}]\n"));
+  const auto told = [&](uint32_t classes, const std::function<void(v1::Attack&)>& change) {
+    v1::Experiment experiment = good.experiment;
+    v1::Inputs inputs = good.inputs;
+    inputs.mutable_test()->set_classes(classes);
+    inputs.mutable_train()->set_classes(classes);
+    change(*experiment.mutable_attacks(0));
+    return std::string(ValidateExperiment(experiment, inputs).message());
+  };
+  const auto pgd_dlr = [](v1::Attack& attack) { attack.mutable_pgd()->set_loss(v1::ATTACK_LOSS_DLR); };
+  EXPECT_EQ(told(3, pgd_dlr), "");
+  EXPECT_EQ(told(2, pgd_dlr),
+            "attacks[0].pgd.loss: `loss: dlr` needs 3 classes or more, and `mnist` has 2; write `loss: ce`");
+  const auto targeted = [](v1::Attack& attack) {
+    v1::ApgdAttack& apgd = *attack.mutable_apgd();
+    apgd.set_loss(v1::ATTACK_LOSS_DLR);
+    apgd.set_targets(2);
+    apgd.set_steps(100);
+    apgd.set_restarts(1);
+    apgd.set_eot(1);
+  };
+  EXPECT_EQ(told(4, targeted), "");
+  EXPECT_EQ(told(3, targeted),
+            "attacks[0].apgd.loss: targeted `loss: dlr` needs 4 classes or more, and `mnist` has 3; write `loss: ce`");
+  const auto ensemble = [](v1::Attack& attack) {
+    attack.mutable_autoattack()->set_version(v1::AUTO_ATTACK_VERSION_STANDARD);
+  };
+  EXPECT_EQ(told(4, ensemble), "");
+  EXPECT_EQ(
+      told(3, ensemble),
+      "attacks[0].autoattack.version: autoattack runs apgd_t here, which needs 4 classes or more, and `mnist` has "
+      "3; write `components: [apgd_ce, fab, square]`");
+  EXPECT_EQ(told(2,
+                 [&](v1::Attack& attack) {
+                   ensemble(attack);
+                   attack.mutable_autoattack()->add_components(v1::AUTO_ATTACK_COMPONENT_APGD_CE);
+                   attack.mutable_autoattack()->add_components(v1::AUTO_ATTACK_COMPONENT_FAB);
+                   attack.mutable_autoattack()->add_components(v1::AUTO_ATTACK_COMPONENT_SQUARE);
+                 }),
+            "");
 }
 
 // Ten thousand damaged copies of a file that uses all of the syntax: whatever they say, the reader answers.

@@ -113,12 +113,6 @@ void FillInDerivedValues(const ReadMessage& read, const v1::Inputs& inputs, v1::
       pgd.set_step_size(StepSize(pgd.epsilon(), pgd.steps()));
     }
   }
-  for (int i = 0; i < experiment.attacks_size(); ++i) {
-    v1::Attack& attack = *experiment.mutable_attacks(i);
-    if (attack.has_pgd() && !read.positions.Given(absl::StrCat("attacks[", i, "].pgd.step_size"))) {
-      attack.mutable_pgd()->set_step_size(StepSize(attack.epsilon(), attack.pgd().steps()));
-    }
-  }
 }
 
 }  // namespace tightrope

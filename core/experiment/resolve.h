@@ -14,7 +14,8 @@ namespace tightrope {
 void ResolveInputs(const ReadMessage& read, const std::string& path, const ReadOptions& options, ExperimentFile& file,
                    MistakeList& mistakes);
 
-// Fills in the values whose default follows from other keys or from the data: every `default_rule` but the names.
+// Fills in the values whose default follows from other keys or from the data: every `default_rule` but the names and
+// those of attacks, which stay absent: attacks that differ in the radius only are to be equal in everything else.
 void FillInDerivedValues(const ReadMessage& read, const v1::Inputs& inputs, v1::Experiment& experiment);
 
 }  // namespace tightrope

@@ -6,9 +6,12 @@
 #include <set>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/experiment/attack_table.h"
 #include "core/experiment/mistake.h"
 #include "core/experiment/scalar_reader.h"
 #include "core/experiment/schema.h"
@@ -18,6 +21,9 @@ namespace {
 
 constexpr size_t kLongestExperimentName = 100;
 constexpr size_t kLongestEntryName = 200;
+// The difference of logits ratio divides by the distance of the first logit and the third, if targeted the fourth.
+constexpr uint32_t kDlrClasses = 3;
+constexpr uint32_t kTargetedDlrClasses = 4;
 
 std::string Element(const char* list, int index) { return absl::StrCat(list, "[", index, "]"); }
 
@@ -26,6 +32,13 @@ double DefaultDecay() {
   static const double decay =
       ParseNumber(KeyOf(*v1::Training::descriptor()->FindFieldByName("decay")).default_value()).value_or(0);
   return decay;
+}
+
+// A value of an enum as the file writes it.
+template <typename Enum>
+std::string Name(Enum value) {
+  const auto* known = google::protobuf::GetEnumDescriptor<Enum>()->FindValueByNumber(value);
+  return known == nullptr ? absl::StrCat(static_cast<int>(value)) : EnumValueName(*known);
 }
 
 class Rules {
@@ -127,8 +140,14 @@ class Rules {
     if (training.has_pgd()) {
       const v1::PgdTraining& pgd = training.pgd();
       const std::string pgd_path = path + ".pgd";
+      if (Readable(pgd_path + ".norm") && pgd.norm() != v1::NORM_LINF && pgd.norm() != v1::NORM_L2) {
+        Report(pgd_path + ".norm", absl::StrCat("training with `method: pgd` takes `norm: linf` or `norm: l2`; ",
+                                                Quoted(Name(pgd.norm())), " is for attacks only"));
+      }
       CheckRadius(pgd.norm(), pgd.epsilon(), pgd_path);
-      CheckStepSize(pgd.epsilon(), pgd.step_size(), pgd_path);
+      if (Readable(pgd_path + ".epsilon", pgd_path + ".steps") && pgd.epsilon() > 0) {
+        CheckStepSize(pgd.step_size(), pgd_path);
+      }
       if (Readable(pgd_path + ".warmup_epochs", path + ".epochs") && pgd.warmup_epochs() > training.epochs()) {
         Report(pgd_path + ".warmup_epochs",
                absl::StrCat("`warmup_epochs` is at most `epochs`, which is ", training.epochs(), "; ",
@@ -149,8 +168,7 @@ class Rules {
     const std::string milestones_path = path + ".milestones";
     if (training.schedule() != v1::SCHEDULE_STEP) {
       const std::string only =
-          absl::StrCat(" applies to `schedule: step` only; this entry has `schedule: ",
-                       EnumValueName(*v1::Schedule_descriptor()->FindValueByNumber(training.schedule())), "`");
+          absl::StrCat(" applies to `schedule: step` only; this entry has `schedule: ", Name(training.schedule()), "`");
       if (!training.milestones().empty()) Report(milestones_path, "`milestones`" + only);
       if (training.decay() != DefaultDecay()) Report(path + ".decay", "`decay`" + only);
       return;
@@ -171,9 +189,79 @@ class Rules {
   }
 
   void CheckAttack(const v1::Attack& attack, const std::string& path) {
+    CheckNorm(attack, path);
     CheckRadius(attack.norm(), attack.epsilon(), path);
-    if (attack.has_pgd() && Readable(path + ".epsilon")) {
-      CheckStepSize(attack.epsilon(), attack.pgd().step_size(), path + ".pgd");
+    if (attack.has_pgd()) {
+      if (attack.pgd().has_step_size()) CheckStepSize(attack.pgd().step_size(), path + ".pgd");
+      CheckClasses(attack.pgd().loss(), /*targets=*/0, path + ".pgd");
+    }
+    if (attack.has_apgd()) CheckApgd(attack, path + ".apgd");
+    if (attack.has_fab()) CheckTargets(attack.fab().targets(), path + ".fab");
+    if (attack.has_autoattack()) CheckAutoAttack(attack.autoattack(), path + ".autoattack");
+  }
+
+  void CheckNorm(const v1::Attack& attack, const std::string& path) {
+    const AttackFacts* const facts = FindAttack(attack);
+    if (facts == nullptr || !Readable(path + ".norm") || facts->Takes(attack.norm())) return;
+    std::vector<std::string> taken;
+    for (const v1::Norm norm : facts->norms) taken.push_back(Name(norm));
+    Report(path + ".norm", absl::StrCat("`", facts->Name(), "` takes the norms ", absl::StrJoin(taken, ", "), "; ",
+                                        Quoted(Name(attack.norm())), " is not one of them"));
+  }
+
+  void CheckApgd(const v1::Attack& attack, const std::string& path) {
+    const v1::ApgdAttack& apgd = attack.apgd();
+    CheckTargets(apgd.targets(), path);
+    if (Readable(path + ".loss") && apgd.loss() != v1::ATTACK_LOSS_CE && apgd.loss() != v1::ATTACK_LOSS_DLR) {
+      Report(path + ".loss",
+             absl::StrCat("`loss` of apgd is ce or dlr; ", Quoted(Name(apgd.loss())), " is one of `method: pgd`"));
+    } else {
+      CheckClasses(apgd.loss(), apgd.targets(), path);
+    }
+    if (Readable(path + ".larger_radii_first") && apgd.larger_radii_first() && attack.norm() != v1::NORM_L1) {
+      Report(path + ".larger_radii_first", "`larger_radii_first` applies to `norm: l1` only; leave it out");
+    }
+  }
+
+  // That the difference of logits ratio has the logits that it divides by.
+  void CheckClasses(v1::AttackLoss loss, uint32_t targets, const std::string& path) {
+    if (data_.test == nullptr || loss != v1::ATTACK_LOSS_DLR || !Readable(path + ".loss", path + ".targets")) return;
+    const uint32_t needed = targets > 0 ? kTargetedDlrClasses : kDlrClasses;
+    if (data_.test->classes() >= needed) return;
+    Report(path + ".loss",
+           absl::StrCat(targets > 0 ? "targeted " : "", "`loss: dlr` needs ", needed, " classes or more, and ",
+                        Quoted(experiment_.dataset()), " has ", data_.test->classes(), "; write `loss: ce`"));
+  }
+
+  void CheckTargets(uint32_t targets, const std::string& path) {
+    if (data_.test == nullptr || !Readable(path + ".targets")) return;
+    const uint32_t classes = data_.test->classes();
+    if (targets < std::max(classes, 1u)) return;
+    Report(path + ".targets",
+           absl::StrCat("`targets` is at most the number of other classes, and ", Quoted(experiment_.dataset()),
+                        " has ", classes, " in all; ", targets, " is more"));
+  }
+
+  void CheckAutoAttack(const v1::AutoAttack& attack, const std::string& path) {
+    const std::string components_path = path + ".components";
+    if (!Readable(path + ".version", components_path)) return;
+    std::set<int> seen;
+    for (int i = 0; i < attack.components_size(); ++i) {
+      if (seen.insert(attack.components(i)).second) continue;
+      Report(Element(components_path.c_str(), i),
+             absl::StrCat("`components` has ", Quoted(Name(attack.components(i))), " twice; keep one"));
+    }
+    if (data_.test == nullptr) return;
+    for (const v1::AutoAttackComponent component : ComponentsOf(attack)) {
+      const uint32_t needed = component == v1::AUTO_ATTACK_COMPONENT_APGD_T     ? kTargetedDlrClasses
+                              : component == v1::AUTO_ATTACK_COMPONENT_APGD_DLR ? kDlrClasses
+                                                                                : 0;
+      if (data_.test->classes() >= needed) continue;
+      Report(attack.components().empty() ? path + ".version" : components_path,
+             absl::StrCat("autoattack runs ", Name(component), " here, which needs ", needed, " classes or more, and ",
+                          Quoted(experiment_.dataset()), " has ", data_.test->classes(),
+                          "; write `components: [apgd_ce, fab, square]`"));
+      return;
     }
   }
 
@@ -185,20 +273,26 @@ class Rules {
       Report(path + ".epsilon", absl::StrCat("`epsilon` of linf is 0 to 1, because inputs are in [0, 1]; ",
                                              NumberText(epsilon), " is not", hint));
     }
-    if (norm == v1::NORM_L2 && data_.test != nullptr) {
-      const v1::DatasetRef& data = *data_.test;
-      const double diagonal = std::sqrt(static_cast<double>(data.channels()) * data.height() * data.width());
-      if (epsilon > diagonal) {
-        Report(path + ".epsilon",
-               absl::StrCat("`epsilon` of l2 is 0 to ", NumberText(std::round(diagonal * 1000) / 1000),
-                            ", the diagonal of ", data.channels(), "x", data.height(), "x", data.width(),
-                            " inputs in [0, 1]; ", NumberText(epsilon), " is not"));
-      }
+    if (norm == v1::NORM_L0 && epsilon != std::floor(epsilon)) {
+      Report(path + ".epsilon",
+             absl::StrCat("`epsilon` of l0 is a whole number, of input elements; ", NumberText(epsilon), " is not"));
     }
+    if (data_.test == nullptr) return;
+    const v1::DatasetRef& data = *data_.test;
+    const double elements = static_cast<double>(data.channels()) * data.height() * data.width();
+    const auto at_most = [&](double largest, const char* what) {
+      if (epsilon <= largest) return;
+      Report(path + ".epsilon",
+             absl::StrCat("`epsilon` of ", Name(norm), " is 0 to ", NumberText(std::round(largest * 1000) / 1000), ", ",
+                          what, " ", data.channels(), "x", data.height(), "x", data.width(), " inputs in [0, 1]; ",
+                          NumberText(epsilon), " is not"));
+    };
+    if (norm == v1::NORM_L2) at_most(std::sqrt(elements), "the diagonal of");
+    if (norm == v1::NORM_L1 || norm == v1::NORM_L0) at_most(elements, "the number of elements of");
   }
 
-  void CheckStepSize(double epsilon, double step_size, const std::string& path) {
-    if (Readable(path + ".step_size", path + ".epsilon", path + ".steps") && epsilon > 0 && step_size == 0) {
+  void CheckStepSize(double step_size, const std::string& path) {
+    if (Readable(path + ".step_size") && step_size == 0) {
       Report(path + ".step_size", "`step_size` is above 0; leave it out for 2.5 * epsilon / steps");
     }
   }

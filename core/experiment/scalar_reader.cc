@@ -81,7 +81,7 @@ bool ReadScalar(const YamlNode& node, const FieldDescriptor& field, Message& mes
     case FieldDescriptor::CPPTYPE_ENUM: {
       const auto* value = FindEnumValue(*field.enum_type(), node.text);
       if (value == nullptr) return false;
-      reflection->SetEnum(&message, &field, value);
+      field.is_repeated() ? reflection->AddEnum(&message, &field, value) : reflection->SetEnum(&message, &field, value);
       return true;
     }
     case FieldDescriptor::CPPTYPE_DOUBLE: {

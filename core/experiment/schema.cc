@@ -138,7 +138,8 @@ std::string TypeInWords(const FieldDescriptor& field) {
     case FieldDescriptor::CPPTYPE_BOOL:
       return "`true` or `false`";
     case FieldDescriptor::CPPTYPE_ENUM:
-      return absl::StrCat("one of `", absl::StrJoin(EnumValueNames(*field.enum_type()), "`, `"), "`");
+      return absl::StrCat(field.is_repeated() ? "list of `" : "one of `",
+                          absl::StrJoin(EnumValueNames(*field.enum_type()), "`, `"), "`");
     case FieldDescriptor::CPPTYPE_FLOAT:
     case FieldDescriptor::CPPTYPE_DOUBLE:
       return absl::StrCat(list, "number", plural);
@@ -169,7 +170,8 @@ std::string Expectation(const FieldDescriptor& field) {
     case FieldDescriptor::CPPTYPE_BOOL:
       return "true or false";
     case FieldDescriptor::CPPTYPE_ENUM:
-      return absl::StrCat("one of ", absl::StrJoin(EnumValueNames(*field.enum_type()), ", "));
+      return absl::StrCat(field.is_repeated() ? "a list of " : "one of ",
+                          absl::StrJoin(EnumValueNames(*field.enum_type()), ", "));
     case FieldDescriptor::CPPTYPE_STRING:
       return TypeInWords(field);
     default: {

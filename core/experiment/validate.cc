@@ -103,12 +103,15 @@ class ValueCheck {
         CheckNumber(reflection->GetRepeatedUInt32(message, &field, i), field, element);
       } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT64) {
         CheckNumber(static_cast<double>(reflection->GetRepeatedUInt64(message, &field, i)), field, element);
+      } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
+        CheckEnum(reflection->GetRepeatedEnumValue(message, &field, i), field, element);
       }
     }
   }
 
   void CheckSingle(const FieldDescriptor& field, const Message& message, const std::string& path) {
     const auto* reflection = message.GetReflection();
+    if (field.has_presence() && !reflection->HasField(message, &field)) return;  // its rule applies
     switch (field.cpp_type()) {
       case FieldDescriptor::CPPTYPE_UINT32:
         return CheckNumber(reflection->GetUInt32(message, &field), field, path);
@@ -118,14 +121,8 @@ class ValueCheck {
         return CheckNumber(reflection->GetDouble(message, &field), field, path);
       case FieldDescriptor::CPPTYPE_STRING:
         return CheckText(reflection->GetString(message, &field), field, path);
-      case FieldDescriptor::CPPTYPE_ENUM: {
-        const int number = reflection->GetEnumValue(message, &field);
-        if (number == 0 || field.enum_type()->FindValueByNumber(number) == nullptr) {
-          findings_.Add(path,
-                        absl::StrCat("`", field.name(), "` is ", Expectation(field), "; number ", number, " is not"));
-        }
-        return;
-      }
+      case FieldDescriptor::CPPTYPE_ENUM:
+        return CheckEnum(reflection->GetEnumValue(message, &field), field, path);
       default:
         return;  // every bool is a good one
     }
@@ -135,6 +132,11 @@ class ValueCheck {
     if (InRange(field, value)) return;
     findings_.Add(path,
                   absl::StrCat("`", field.name(), "` is ", Expectation(field), "; `", NumberText(value), "` is not"));
+  }
+
+  void CheckEnum(int number, const FieldDescriptor& field, const std::string& path) {
+    if (number != 0 && field.enum_type()->FindValueByNumber(number) != nullptr) return;
+    findings_.Add(path, absl::StrCat("`", field.name(), "` is ", Expectation(field), "; number ", number, " is not"));
   }
 
   void CheckText(const std::string& text, const FieldDescriptor& field, const std::string& path) {
