@@ -6,20 +6,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/plan/plan.h"
 
 namespace tightrope {
 namespace {
-
-const char* NormText(v1::Norm norm) {
-  switch (norm) {
-    case v1::NORM_LINF:
-      return "linf";
-    case v1::NORM_L2:
-      return "l2";
-    default:
-      return "";
-  }
-}
 
 RecordValue VerdictValue(v1::Verdict verdict) {
   switch (verdict) {
@@ -41,6 +31,17 @@ bool Stronger(const v1::ExampleRecord& a, const v1::ExampleRecord& b) {
   return a_broken != b_broken ? a_broken : a_broken && a.distance() < b.distance();
 }
 
+// The least distances of both, norm by norm.
+void TakeNearest(const v1::ExampleRecord& from, v1::ExampleRecord& into) {
+  if (!from.has_nearest()) return;
+  if (!into.has_nearest()) *into.mutable_nearest() = from.nearest();
+  v1::ExampleRecord::Nearest& nearest = *into.mutable_nearest();
+  nearest.set_linf(std::min(nearest.linf(), from.nearest().linf()));
+  nearest.set_l2(std::min(nearest.l2(), from.nearest().l2()));
+  nearest.set_l1(std::min(nearest.l1(), from.nearest().l1()));
+  nearest.set_l0(std::min(nearest.l0(), from.nearest().l0()));
+}
+
 }  // namespace
 
 std::vector<std::string> ExampleColumns() {
@@ -58,7 +59,13 @@ std::vector<std::string> ExampleColumns() {
           "distance",
           "attack",
           "certified_radius",
-          "queries"};
+          "queries",
+          "broken_by",
+          "first_success",
+          "nearest_linf",
+          "nearest_l2",
+          "nearest_l1",
+          "nearest_l0"};
 }
 
 void ExampleRows::Add(const v1::ExportedExamples& job) {
@@ -70,8 +77,8 @@ void ExampleRows::Add(const v1::ExportedExamples& job) {
     head_ = job;
     head_.clear_records();
   }
-  const std::string norm = job.has_attack() ? NormText(job.attack().norm()) : "";
-  const double epsilon = job.attack().epsilon();
+  const std::string norm = job.has_attack() ? NormName(job.attack().norm()) : "";
+  const double epsilon = job.has_attack() ? job.cell().epsilon() : 0;
   auto found = std::find_if(threat_models_.begin(), threat_models_.end(), [&](const ThreatModel& threat_model) {
     return threat_model.norm == norm && threat_model.epsilon == epsilon;
   });
@@ -95,8 +102,11 @@ void ExampleRows::Join(const v1::ExportedExamples& job, ThreatModel& into) {
       continue;
     }
     const uint64_t forward_passes = place->record.forward_passes() + record.forward_passes();
-    if (Stronger(record, place->record)) *place = {record, attack};
-    place->record.set_forward_passes(forward_passes);
+    Row joined = Stronger(record, place->record) ? Row{record, attack} : *place;
+    joined.record.set_forward_passes(forward_passes);
+    TakeNearest(place->record, joined.record);
+    TakeNearest(record, joined.record);
+    *place = std::move(joined);
   }
 }
 
@@ -112,12 +122,29 @@ void ExampleRows::Flush() {
     for (const Row& row : threat_model.rows) {
       const v1::ExampleRecord& record = row.record;
       const bool broken = record.verdict() == v1::VERDICT_BROKEN;
-      writer_.Write({head_.experiment(), head_.cell().model(), TextOrNull(head_.cell().training()), seed,
-                     TextOrNull(threat_model.norm), clean ? RecordValue() : RecordValue(threat_model.epsilon),
-                     record.index(), record.label(), record.clean_prediction(), VerdictValue(record.verdict()),
+      const v1::ExampleRecord::Nearest& nearest = record.nearest();
+      const auto seen = [&](double distance) { return record.has_nearest() ? RecordValue(distance) : RecordValue(); };
+      writer_.Write({head_.experiment(),
+                     head_.cell().model(),
+                     TextOrNull(head_.cell().training()),
+                     seed,
+                     TextOrNull(threat_model.norm),
+                     clean ? RecordValue() : RecordValue(threat_model.epsilon),
+                     record.index(),
+                     record.label(),
+                     record.clean_prediction(),
+                     VerdictValue(record.verdict()),
                      broken ? RecordValue(record.adversarial_prediction()) : RecordValue(),
                      broken ? RecordValue(record.distance()) : RecordValue(),
-                     TextOrNull(broken ? row.witness_attack : all_attacks), RecordValue(), record.forward_passes()});
+                     TextOrNull(broken ? row.witness_attack : all_attacks),
+                     RecordValue(),
+                     record.forward_passes(),
+                     TextOrNull(record.broken_by()),
+                     record.first_success() > 0 ? RecordValue(record.first_success()) : RecordValue(),
+                     seen(nearest.linf()),
+                     seen(nearest.l2()),
+                     seen(nearest.l1()),
+                     seen(nearest.l0())});
     }
   }
   threat_models_.clear();

@@ -14,7 +14,8 @@ namespace tightrope {
 std::vector<std::string> ExampleColumns();
 
 // Turns records of jobs into rows. Attacks on one model under one threat model are joined to one row an example: it is
-// broken if any attack broke it, the witness is the nearest one, passes are added up. A model that nothing attacks has
+// broken if any attack broke it, the witness is the nearest one, passes (of an attack's job, with all of its radii) are
+// added up, nearest distances are the least. A model that nothing attacks has
 // rows without a threat model. Holds the records of one model (and seed) at a time; not thread-safe.
 class ExampleRows {
  public:

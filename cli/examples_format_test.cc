@@ -17,7 +17,7 @@ v1::ExportedExamples Job(const std::string& training, const std::string& attack,
   job.mutable_cell()->set_attack(attack);
   if (!attack.empty()) {
     job.mutable_attack()->set_norm(v1::NORM_LINF);
-    job.mutable_attack()->set_epsilon(epsilon);
+    job.mutable_cell()->set_epsilon(epsilon);
   }
   return job;
 }
@@ -66,10 +66,28 @@ TEST(ExamplesFormatTest, AttacksUnderOneThreatModelAreOneRowAnExample) {
   AddUndecided(pgd, 7, 21);
   AddBroken(wider, 5, 1, 0.2, 3);
   EXPECT_EQ(Written({clean, fgsm, pgd, wider}),
-            "quick,mlp,pgd,1,linf,0.1,5,3,3,broken,8,0.0625,pgd,,11\n"
-            "quick,mlp,pgd,1,linf,0.1,6,3,3,broken,8,0.1,pgd,,23\n"
-            "quick,mlp,pgd,1,linf,0.1,7,3,3,undecided,,,fgsm + pgd,,23\n"
-            "quick,mlp,pgd,1,linf,0.2,5,3,3,broken,1,0.2,pgd,,3\n");
+            "quick,mlp,pgd,1,linf,0.1,5,3,3,broken,8,0.0625,pgd,,11,,,,,,\n"
+            "quick,mlp,pgd,1,linf,0.1,6,3,3,broken,8,0.1,pgd,,23,,,,,,\n"
+            "quick,mlp,pgd,1,linf,0.1,7,3,3,undecided,,,fgsm + pgd,,23,,,,,,\n"
+            "quick,mlp,pgd,1,linf,0.2,5,3,3,broken,1,0.2,pgd,,3,,,,,,\n");
+}
+
+TEST(ExamplesFormatTest, RowSaysWhatBrokeTheExampleAndHowNearTheModelWasSeenToBeWrong) {
+  v1::ExportedExamples fgsm = Job("pgd", "fgsm", 0.1), ensemble = Job("pgd", "autoattack", 0.1);
+  AddUndecided(fgsm, 5, 2);
+  fgsm.mutable_records(0)->mutable_nearest()->set_linf(0.5);
+  fgsm.mutable_records(0)->mutable_nearest()->set_l2(4);
+  fgsm.mutable_records(0)->mutable_nearest()->set_l1(2);
+  fgsm.mutable_records(0)->mutable_nearest()->set_l0(3);
+  AddBroken(ensemble, 5, 8, 0.0625, 9);
+  ensemble.mutable_records(0)->set_broken_by("apgd_t");
+  ensemble.mutable_records(0)->set_first_success(7);
+  ensemble.mutable_records(0)->mutable_nearest()->set_linf(0.0625);
+  ensemble.mutable_records(0)->mutable_nearest()->set_l2(1.5);
+  ensemble.mutable_records(0)->mutable_nearest()->set_l1(20);
+  ensemble.mutable_records(0)->mutable_nearest()->set_l0(400);
+  EXPECT_EQ(Written({fgsm, ensemble}),
+            "quick,mlp,pgd,1,linf,0.1,5,3,3,broken,8,0.0625,autoattack,,11,apgd_t,7,0.0625,1.5,2,3\n");
 }
 
 TEST(ExamplesFormatTest, ShardsThatArriveOutOfOrderAreSorted) {
@@ -77,8 +95,8 @@ TEST(ExamplesFormatTest, ShardsThatArriveOutOfOrderAreSorted) {
   AddUndecided(later, 30, 1);
   AddUndecided(earlier, 4, 1);
   EXPECT_EQ(Written({later, earlier}),
-            "quick,mlp,pgd,1,linf,0.1,4,3,3,undecided,,,pgd,,1\n"
-            "quick,mlp,pgd,1,linf,0.1,30,3,3,undecided,,,pgd,,1\n");
+            "quick,mlp,pgd,1,linf,0.1,4,3,3,undecided,,,pgd,,1,,,,,,\n"
+            "quick,mlp,pgd,1,linf,0.1,30,3,3,undecided,,,pgd,,1,,,,,,\n");
 }
 
 TEST(ExamplesFormatTest, ModelThatNothingAttacksHasRowsWithoutAThreatModel) {
@@ -90,8 +108,8 @@ TEST(ExamplesFormatTest, ModelThatNothingAttacksHasRowsWithoutAThreatModel) {
   record.set_forward_passes(1);
   AddUndecided(attacked, 2, 1);
   EXPECT_EQ(Written({clean, attacked}),
-            "quick,mlp,standard,1,,,2,1,9,,,,,,1\n"
-            "quick,mlp,pgd,1,linf,0.1,2,3,3,undecided,,,pgd,,1\n");
+            "quick,mlp,standard,1,,,2,1,9,,,,,,1,,,,,,\n"
+            "quick,mlp,pgd,1,linf,0.1,2,3,3,undecided,,,pgd,,1,,,,,,\n");
 }
 
 v1::ExportArtifactsResponse Artifact(const std::string& role) {
@@ -111,6 +129,8 @@ TEST(ArtifactNamesTest, NamesSayWhatTheFileIs) {
   EXPECT_EQ(ArtifactFileName(Artifact("weights"), "", false), "small_cnn-pgd_epsilon=0.1-seed2.safetensors");
   EXPECT_EQ(ArtifactFileName(Artifact("witnesses"), "linf-0.1", false),
             "small_cnn-pgd_epsilon=0.1-seed2-pgd-linf-0.1-shard004.npy");
+  EXPECT_EQ(ArtifactFileName(Artifact("witnesses"), "linf-0.1-to-0.4", false),
+            "small_cnn-pgd_epsilon=0.1-seed2-pgd-linf-0.1-to-0.4-shard004.npy");
   EXPECT_EQ(ArtifactFileName(Artifact("witnesses"), "", true),
             "quick/small_cnn-pgd_epsilon=0.1-seed2-pgd-01234567-shard004.npy");
 }

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -90,6 +91,19 @@ absl::Status ExportMetrics(Client& client, const ExportOptions& options, std::os
   return absl::OkStatus();
 }
 
+// Of a job that attacks.
+struct ThreatModels {
+  std::string norm;
+  std::set<double> radii;
+
+  // "linf-0.1", "linf-0.02-to-0.2"
+  std::string Text() const {
+    if (norm.empty()) return "";
+    return absl::StrCat(norm, "-", Shortest(*radii.begin()),
+                        radii.size() > 1 ? absl::StrCat("-to-", Shortest(*radii.rbegin())) : "");
+  }
+};
+
 absl::Status ExportArtifacts(Client& client, const ExportOptions& options) {
   namespace fs = std::filesystem;
   const fs::path directory = options.output.empty()
@@ -101,11 +115,14 @@ absl::Status ExportArtifacts(Client& client, const ExportOptions& options) {
     return CheckInterrupted();
   }));
 
-  // Which norm and radius an attack's job is for, as the results say it.
+  // Which norm and radii an attack's job is for, as the results say it.
   ABSL_ASSIGN_OR_RETURN(const std::vector<v1::MetricRow> rows, client.Results(options.experiment));
-  std::map<std::string, const v1::MetricRow*> attacked;
+  std::map<std::string, ThreatModels> attacked;
   for (const v1::MetricRow& row : rows) {
-    if (!row.job_digest().empty() && row.has_epsilon()) attacked.emplace(row.job_digest(), &row);
+    if (row.job_digest().empty() || !row.has_epsilon()) continue;
+    ThreatModels& threat_models = attacked[row.job_digest()];
+    threat_models.norm = row.norm();
+    threat_models.radii.insert(row.epsilon());
   }
 
   std::error_code error;
@@ -121,26 +138,27 @@ absl::Status ExportArtifacts(Client& client, const ExportOptions& options) {
     ABSL_RETURN_IF_ERROR(CheckInterrupted());
     const v1::Cell& cell = artifact.cell();
     const std::string& sha256 = artifact.artifact().sha256();
-    const auto row = attacked.find(cell.job_digest());
-    const std::string norm = row == attacked.end() ? "" : row->second->norm();
-    const RecordValue epsilon = row == attacked.end() ? RecordValue() : RecordValue(row->second->epsilon());
-    const std::string threat_model = norm.empty() ? "" : absl::StrCat(norm, "-", Shortest(row->second->epsilon()));
-    std::string file = ArtifactFileName(artifact, threat_model, /*with_experiment=*/options.experiment.empty());
+    const ThreatModels threat_models = attacked[cell.job_digest()];
+    const RecordValue epsilon = threat_models.norm.empty() ? RecordValue() : RecordValue(cell.epsilon());
+    std::string file = ArtifactFileName(artifact, threat_models.Text(), options.experiment.empty());
     // Names that differ only in characters that file names do without.
-    if (const auto [same, is_new] = files.emplace(file, sha256); !is_new && same->second != sha256) {
+    auto [same, is_new] = files.emplace(file, sha256);
+    if (!is_new && same->second != sha256) {
       file = absl::StrCat(sha256.substr(0, 12), "-", fs::path(file).filename().string());
-      files.emplace(file, sha256);
+      is_new = files.emplace(file, sha256).second;
     }
-    const fs::path path = directory / file;
-    fs::create_directories(path.parent_path(), error);
-    const absl::StatusOr<std::string> present = Sha256OfFile(path.string());
-    if (!present.ok() || *present != sha256) {
-      ABSL_RETURN_IF_ERROR(client.Download(sha256, path.string()));
+    if (is_new) {  // else another radius of its job has brought it
+      const fs::path path = directory / file;
+      fs::create_directories(path.parent_path(), error);
+      const absl::StatusOr<std::string> present = Sha256OfFile(path.string());
+      if (!present.ok() || *present != sha256) {
+        ABSL_RETURN_IF_ERROR(client.Download(sha256, path.string()));
+      }
+      bytes += artifact.artifact().size();
     }
-    bytes += artifact.artifact().size();
     index.push_back({file, artifact.artifact().role(), artifact.experiment(), cell.model(), TextOrNull(cell.training()),
-                     cell.seed(), TextOrNull(cell.attack()), TextOrNull(norm), epsilon, artifact.shard(), sha256,
-                     artifact.artifact().size(), TextOrNull(cell.job_digest())});
+                     cell.seed(), TextOrNull(cell.attack()), TextOrNull(threat_models.norm), epsilon, artifact.shard(),
+                     sha256, artifact.artifact().size(), TextOrNull(cell.job_digest())});
   }
 
   const std::string index_path = (directory / (options.format == "json" ? "index.json" : "index.csv")).string();

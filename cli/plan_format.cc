@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "cli/number_format.h"
+#include "cli/results_format.h"
 #include "core/plan/plan.h"
 #include "core/plan/work_estimate.h"
 #include "nlohmann/json.hpp"
@@ -55,8 +56,7 @@ std::string AttacksText(const v1::Experiment& experiment, const TextStyle& style
   std::vector<std::string> order;
   std::map<std::string, std::vector<std::string>> radii;
   for (const v1::Attack& attack : experiment.attacks()) {
-    const char* norm = attack.norm() == v1::NORM_L2 ? (style.unicode ? "ℓ2" : "l2") : (style.unicode ? "ℓ∞" : "linf");
-    const std::string key = absl::StrCat(attack.name(), " ", norm);
+    const std::string key = absl::StrCat(attack.name(), " ", NormName(NormName(attack.norm()), style));
     if (radii.find(key) == radii.end()) order.push_back(key);
     radii[key].push_back(Shortest(attack.epsilon()));
   }
@@ -166,6 +166,7 @@ void WritePlanJson(const PlanReport& report, std::ostream& out) {
                     {"training", text_or_null(cell.training())},
                     {"seed", cell.seed()},
                     {"attack", text_or_null(cell.attack())},
+                    {"epsilon", cell.attack().empty() ? Json() : Json(cell.epsilon())},
                     {"job_digest", text_or_null(cell.job_digest())},
                     {"train_job_digest", text_or_null(cell.train_job_digest())}});
   }

@@ -1,6 +1,8 @@
 #include "cli/plan_format.h"
 
+#include <functional>
 #include <sstream>
+#include <utility>
 
 #include "core/plan/plan.h"
 #include "core/plan/work_estimate.h"
@@ -66,13 +68,35 @@ class PlanFormatTest : public ::testing::Test {
 };
 
 TEST_F(PlanFormatTest, WorkIsCountedInPassesOfOneExample) {
-  ASSERT_EQ(plan_.jobs_size(), 4);
+  ASSERT_EQ(plan_.jobs_size(), 3);
   EXPECT_EQ(EstimateWork(plan_.jobs(0)).forward_passes, 60000.0 * 2 * 8);
   EXPECT_EQ(EstimateWork(plan_.jobs(0)).backward_passes, 60000.0 * 2 * 8);
   EXPECT_EQ(EstimateWork(plan_.jobs(1)).forward_passes, 500);
   EXPECT_EQ(EstimateWork(plan_.jobs(1)).backward_passes, 0);
-  EXPECT_EQ(EstimateWork(plan_.jobs(2)).forward_passes, 500.0 * (1 + 3 * 22));
-  EXPECT_EQ(EstimateWork(plan_.jobs(2)).backward_passes, 500.0 * 3 * 20);
+  EXPECT_EQ(EstimateWork(plan_.jobs(2)).forward_passes, 500.0 * (1 + 2 * 3 * 22));
+  EXPECT_EQ(EstimateWork(plan_.jobs(2)).backward_passes, 500.0 * 2 * 3 * 20);
+}
+
+TEST_F(PlanFormatTest, WorkOfAnAttack_IsThatOfItsBalls_UnlessItNeedsNoneOrHasABudget) {
+  const auto passes = [&](const std::function<void(v1::Attack&)>& choose) {
+    for (v1::Attack& attack : *experiment_.mutable_attacks()) choose(attack);
+    const WorkEstimate work = EstimateWork(MakePlan(experiment_, inputs_).jobs(2));
+    return std::pair(work.forward_passes / 500, work.backward_passes / 500);
+  };
+  EXPECT_EQ(passes([](v1::Attack& a) { a.mutable_noise()->set_draws(7); }), std::pair(1.0 + 2 * 7, 0.0));
+  EXPECT_EQ(passes([](v1::Attack& a) { a.mutable_fgsm(); }), std::pair(1.0 + 2 * 3, 2.0));
+  const auto choose_fab = [](v1::Attack& a) {
+    a.mutable_fab()->set_restarts(1);
+    a.mutable_fab()->set_targets(9);
+    a.mutable_fab()->set_steps(10);
+  };
+  EXPECT_EQ(passes(choose_fab), std::pair(1.0 + 9 * 22, 90.0));
+  EXPECT_EQ(passes([](v1::Attack& a) {
+              a.mutable_square()->set_restarts(1);
+              a.mutable_square()->set_queries(5000);
+              a.set_query_budget(600);
+            }),
+            std::pair(600.0, 0.0));
 }
 
 TEST_F(PlanFormatTest, TrainingOnFewExamplesCountsThoseOnly) {
@@ -87,8 +111,8 @@ TEST_F(PlanFormatTest, TableHasTheGridALineAJobAndTheTotals) {
               AllOf(HasSubstr("quick on mnist: 60,000 training images of 1x28x28, 10,000 test images of 1x28x28\n"),
                     HasSubstr("attacks    pgd linf 0.1 0.3\n"), HasSubstr("examples   test 0 to 500\n"),
                     HasSubstr(plan_.jobs(0).digest().substr(0, 12) + "  train small_cnn / pgd, seed 1"),
-                    HasSubstr("attack small_cnn / pgd, seed 1, pgd linf 0.3"),
-                    HasSubstr("4 jobs in 7 shards\nat most 1.03 M forward and 1.02 M backward passes"),
+                    HasSubstr("attack small_cnn / pgd, seed 1, pgd linf 0.1 to 0.3"),
+                    HasSubstr("3 jobs in 5 shards\nat most 1.03 M forward and 1.02 M backward passes"),
                     Not(HasSubstr("cached"))));
 }
 
@@ -97,8 +121,8 @@ TEST_F(PlanFormatTest, CachedJobsAreMarkedAndNotCountedAsWork) {
   report.store_asked = true;
   report.committed = {plan_.jobs(0).digest()};
   EXPECT_THAT(PlanTable(report, {}),
-              AllOf(HasSubstr("  cached\n"), HasSubstr("4 jobs in 7 shards; 1 job (1 shard) cached\n"),
-                    HasSubstr("at most 67.5 k forward and 60.0 k backward")));
+              AllOf(HasSubstr("  cached\n"), HasSubstr("3 jobs in 5 shards; 1 job (1 shard) cached\n"),
+                    HasSubstr("at most 67.0 k forward and 60.0 k backward")));
   for (const v1::Job& job : plan_.jobs()) report.committed.insert(job.digest());
   EXPECT_THAT(PlanTable(report, {}), HasSubstr("nothing is left to do\n"));
 }
@@ -107,11 +131,14 @@ TEST_F(PlanFormatTest, JsonHasWholeDigestsAndWhoNeedsWhom) {
   std::ostringstream out;
   WritePlanJson(Report(), out);
   const nlohmann::json json = nlohmann::json::parse(out.str());
-  EXPECT_EQ(json["jobs"].size(), 4u);
+  EXPECT_EQ(json["jobs"].size(), 3u);
   EXPECT_EQ(json["jobs"][0]["digest"], plan_.jobs(0).digest());
   EXPECT_EQ(json["jobs"][1]["depends_on"][0], plan_.jobs(0).digest());
   EXPECT_EQ(json["cells"].size(), 4u);
-  EXPECT_EQ(json["totals"]["shards"], 7);
+  EXPECT_TRUE(json["cells"][1]["epsilon"].is_null());
+  EXPECT_EQ(json["cells"][3]["epsilon"], 0.3);
+  EXPECT_EQ(json["cells"][3]["job_digest"], json["cells"][2]["job_digest"]);
+  EXPECT_EQ(json["totals"]["shards"], 5);
 }
 
 }  // namespace

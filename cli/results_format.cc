@@ -56,8 +56,7 @@ void WriteResults(const std::vector<v1::MetricRow>& rows, RecordFormat format, s
 std::string NormName(const std::string& norm, const TextStyle& style) {
   if (!style.unicode) return norm;
   if (norm == "linf") return "ℓ∞";
-  if (norm == "l2") return "ℓ2";
-  return norm;
+  return norm.size() == 2 && norm[0] == 'l' ? absl::StrCat("ℓ", norm.substr(1)) : norm;
 }
 
 std::string ResultsTable(const std::vector<v1::MetricRow>& rows, const ResultsTableOptions& options) {

@@ -24,7 +24,7 @@ struct ResultsTableOptions {
 // intervals are. Says so where there are no results.
 std::string ResultsTable(const std::vector<v1::MetricRow>& rows, const ResultsTableOptions& options);
 
-// "linf" → "ℓ∞", "l2" → "ℓ2" where the style allows; anything else as it is.
+// "linf" → "ℓ∞", "l2" → "ℓ2" (l1 and l0 likewise) where the style allows; anything else as it is.
 std::string NormName(const std::string& norm, const TextStyle& style);
 
 }  // namespace tightrope

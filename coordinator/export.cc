@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "core/plan/plan.h"
+#include "core/statistics/aggregate.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
@@ -44,12 +46,15 @@ absl::StatusOr<bool> ExportWalk::AtCell() {
         if (trained.insert(cell.train_job_digest()).second) {
           v1::Cell training = cell;
           training.clear_attack();
+          training.clear_epsilon();
           training.set_job_digest(cell.train_job_digest());
           cells_.push_back({name, std::move(training), *spec->second});
         }
       }
       const auto spec = specs.find(cell.job_digest());
-      if (spec != specs.end() && !spec->second->has_train()) cells_.push_back({name, cell, *spec->second});
+      if (spec == specs.end() || spec->second->has_train()) continue;
+      cells_.push_back({name, cell, *spec->second});
+      if (spec->second->has_attack()) cells_.back().cell.set_epsilon(RadiusOf(cell, spec->second->attack()));
     }
   }
   return true;
@@ -75,7 +80,9 @@ absl::StatusOr<std::optional<v1::ExportExamplesResponse>> ExportWalk::NextExampl
     exported->set_experiment(at.experiment);
     *exported->mutable_cell() = at.cell;
     if (at.spec.has_attack()) *exported->mutable_attack() = at.spec.attack().attack();
-    exported->mutable_records()->Assign(records.begin(), records.end());
+    for (v1::ExampleRecord& record : records) {
+      *exported->add_records() = at.spec.has_attack() ? AtRadius(std::move(record), at.cell.epsilon()) : record;
+    }
     return response;
   }
 }

@@ -20,7 +20,7 @@ class ExportWalk {
   // Empty name: all experiments, by name. `store` must outlive this.
   ExportWalk(ResultStore* store, std::string experiment) : store_(store), experiment_(std::move(experiment)) {}
 
-  // Records of one cell's job, up to 2,000 at a time; training cells have none.
+  // Records of one cell's job as they are at its radius, up to 2,000 at a time; training cells have none.
   absl::StatusOr<std::optional<v1::ExportExamplesResponse>> NextExamples();
   // All epochs of one training, under the first cell that names it.
   absl::StatusOr<std::optional<v1::ExportEpochsResponse>> NextEpochs();

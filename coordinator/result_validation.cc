@@ -1,12 +1,16 @@
 #include "coordinator/result_validation.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <system_error>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "core/plan/plan.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
@@ -27,17 +31,59 @@ absl::Status CheckEpoch(const v1::EpochMetrics& epoch) {
   return absl::OkStatus();
 }
 
-// Distances are recomputed in float32 from stored examples, so that they may exceed the radius by rounding.
-double LargestDistance(const v1::Attack& attack) { return attack.epsilon() * (1 + 1e-5) + 1e-6; }
+constexpr size_t kLongestBrokenBy = 40;
 
-absl::Status CheckWitness(const v1::ExampleRecord& record, const v1::Attack& attack) {
+// Distances are recomputed in float32 from stored examples, so that they may exceed the radius by rounding.
+double LargestDistance(double radius) { return radius * (1 + 1e-5) + 1e-6; }
+
+absl::Status CheckNearest(const v1::ExampleRecord& record) {
+  const v1::ExampleRecord::Nearest& nearest = record.nearest();
+  for (const double distance : {nearest.linf(), nearest.l2(), nearest.l1(), nearest.l0()}) {
+    if (!std::isfinite(distance) || distance < 0) {
+      return Wrong("a nearest distance is negative or not finite: example ", record.index(), ", ", distance);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What broke the example, from which radius on, after how many passes.
+absl::Status CheckBreaking(const v1::ExampleRecord& record, absl::Span<const double> radii) {
+  if (!record.has_broken_at()) return Wrong("a broken example has no radius at which it is: example ", record.index());
+  const bool misclassified = record.clean_prediction() != record.label();
+  if (misclassified && record.broken_at() != 0) {
+    return Wrong("an example that is misclassified as it is, is broken at 0: example ", record.index(), ", ",
+                 record.broken_at());
+  }
+  if (!misclassified && std::find(radii.begin(), radii.end(), record.broken_at()) == radii.end()) {
+    return Wrong("an example is broken at a radius that its job does not have: example ", record.index(), ", ",
+                 record.broken_at());
+  }
+  if (record.distance() > LargestDistance(record.broken_at())) {
+    return Wrong("a witness lies outside the ball: example ", record.index(), ", distance ", record.distance(),
+                 ", epsilon ", record.broken_at());
+  }
+  if (!misclassified && (record.first_success() == 0 || record.broken_by().empty())) {
+    return Wrong("a broken example lacks what broke it, or when: example ", record.index());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckWitness(const v1::ExampleRecord& record, absl::Span<const double> radii) {
   if (!std::isfinite(record.distance()) || record.distance() < 0) {
     return Wrong("a distance is negative or not finite: example ", record.index(), ", ", record.distance());
   }
-  if (record.distance() > LargestDistance(attack)) {
-    return Wrong("a witness lies outside the ball: example ", record.index(), ", distance ", record.distance(),
-                 ", epsilon ", attack.epsilon());
+  if (record.first_success() > record.forward_passes()) {
+    return Wrong("a first success comes after all passes: example ", record.index(), ", ", record.first_success(),
+                 " of ", record.forward_passes());
   }
+  const std::string& broken_by = record.broken_by();
+  const bool printable =
+      std::all_of(broken_by.begin(), broken_by.end(), [](unsigned char letter) { return absl::ascii_isgraph(letter); });
+  if (broken_by.size() > kLongestBrokenBy || !printable) {
+    return Wrong("what broke an example is no word of up to ", kLongestBrokenBy, " ASCII letters: example ",
+                 record.index());
+  }
+  ABSL_RETURN_IF_ERROR(CheckNearest(record));
   switch (record.verdict()) {
     case v1::VERDICT_BROKEN:
       if (record.adversarial_prediction() < 0) {
@@ -50,9 +96,10 @@ absl::Status CheckWitness(const v1::ExampleRecord& record, const v1::Attack& att
       if ((record.witness_row() >= 0) != (record.clean_prediction() == record.label())) {
         return Wrong("a broken example has a witness too many or too few: example ", record.index());
       }
-      return absl::OkStatus();
+      return CheckBreaking(record, radii);
     case v1::VERDICT_UNDECIDED:
-      if (record.witness_row() != -1 || record.adversarial_prediction() != -1 || record.distance() != 0) {
+      if (record.witness_row() != -1 || record.adversarial_prediction() != -1 || record.distance() != 0 ||
+          record.has_broken_at() || record.first_success() != 0 || !broken_by.empty()) {
         return Wrong("an undecided example has a witness: example ", record.index());
       }
       if (record.clean_prediction() != record.label()) {
@@ -65,7 +112,8 @@ absl::Status CheckWitness(const v1::ExampleRecord& record, const v1::Attack& att
   }
 }
 
-absl::Status CheckRecords(const v1::DatasetRef& data, const v1::Attack* attack, const v1::Shard& range,
+// `radii` are those of an attack; none: a clean evaluation.
+absl::Status CheckRecords(const v1::DatasetRef& data, absl::Span<const double> radii, const v1::Shard& range,
                           const v1::ShardResult& result) {
   if (static_cast<uint64_t>(result.records_size()) != range.end() - range.begin()) {
     return Wrong("the number of records differs: wanted ", range.end() - range.begin(), ", got ",
@@ -87,14 +135,15 @@ absl::Status CheckRecords(const v1::DatasetRef& data, const v1::Attack* attack, 
     }
     if (record.witness_row() < -1) return Wrong("a witness row is negative: example ", index);
     witnesses = witnesses || record.witness_row() >= 0;
-    if (attack != nullptr) {
-      ABSL_RETURN_IF_ERROR(CheckWitness(record, *attack));
-    } else if (record.verdict() != v1::VERDICT_UNSPECIFIED || record.distance() != 0) {
+    if (!radii.empty()) {
+      ABSL_RETURN_IF_ERROR(CheckWitness(record, radii));
+    } else if (record.verdict() != v1::VERDICT_UNSPECIFIED || record.distance() != 0 || record.has_broken_at() ||
+               record.first_success() != 0 || !record.broken_by().empty() || record.has_nearest()) {
       return Wrong("a clean evaluation has given a verdict: example ", index);
     }
   }
   for (const v1::Artifact& artifact : result.artifacts()) {
-    if (attack == nullptr || artifact.role() != "witnesses") {
+    if (radii.empty() || artifact.role() != "witnesses") {
       return Wrong("an artifact was not asked for: ", artifact.role());
     }
   }
@@ -124,9 +173,9 @@ absl::Status CheckKind(const v1::JobSpec& spec, const v1::Shard& range, const v1
     case v1::JobSpec::kTrain:
       return CheckTraining(spec.train(), result);
     case v1::JobSpec::kEvaluate:
-      return CheckRecords(spec.evaluate().data(), nullptr, range, result);
+      return CheckRecords(spec.evaluate().data(), {}, range, result);
     case v1::JobSpec::kAttack:
-      return CheckRecords(spec.attack().data(), &spec.attack().attack(), range, result);
+      return CheckRecords(spec.attack().data(), RadiiOf(spec.attack()), range, result);
     case v1::JobSpec::KIND_NOT_SET:
       break;
   }

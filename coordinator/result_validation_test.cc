@@ -46,6 +46,42 @@ class ResultValidationTest : public ::testing::Test {
   v1::Artifact weights_;
 };
 
+// Turns the record into that of an example that an attack broke at 0.1. Its witness is in no artifact.
+v1::ExampleRecord& Break(v1::ExampleRecord& record) {
+  record.set_verdict(v1::VERDICT_BROKEN);
+  record.set_adversarial_prediction((record.label() + 1) % 10);
+  record.set_witness_row(0);
+  record.set_distance(0.1);
+  record.set_broken_at(0.1);
+  record.set_first_success(1);
+  record.set_broken_by("fgsm");
+  return record;
+}
+
+TEST_F(ResultValidationTest, WitnessLiesInTheBallOfItsRadius_UpToRounding) {
+  const std::string sha256 = *blobs_.Put("witnesses");
+  v1::Lease lease = attack_;
+  v1::AttackJob& job = *lease.mutable_spec()->mutable_attack();
+  job.add_epsilons(0.2);
+  const auto broken = [&](double radius, double distance) {
+    return Changed(lease, [&](v1::ShardResult& result) {
+      Break(*result.mutable_records(0)).set_broken_at(radius);
+      result.mutable_records(0)->set_distance(distance);
+      v1::Artifact& witnesses = *result.add_artifacts();
+      witnesses.set_role("witnesses");
+      witnesses.set_sha256(sha256);
+      witnesses.set_size(9);
+    });
+  };
+  EXPECT_OK(broken(0.1, 0.1 + 5e-8));
+  EXPECT_OK(broken(0.2, 0.2));
+  EXPECT_THAT(broken(0.1, 0.2), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("outside the ball")));
+  // A job of before there were several radii.
+  job.clear_epsilons();
+  job.mutable_attack()->set_epsilon(0.3);
+  EXPECT_OK(broken(0.3, 0.25));
+}
+
 TEST_F(ResultValidationTest, ValidResultsPass) {
   for (const v1::Lease* lease : {&train_, &evaluate_, &attack_}) EXPECT_OK(Changed(*lease, [](v1::ShardResult&) {}));
 }
@@ -80,13 +116,27 @@ TEST_F(ResultValidationTest, EachViolationIsNamed) {
       {attack_, [](auto& r) { r.mutable_records(1)->set_adversarial_prediction(-1); }, "no adversarial prediction"},
       {attack_, [](auto& r) { r.mutable_records(1)->set_witness_row(0); }, "a witness too many or too few: example 11"},
       {attack_, [](auto& r) { r.mutable_records(1)->set_clean_prediction(1); }, "a witness too many or too few"},
-      {attack_,
-       [](auto& r) {
-         r.mutable_records(1)->set_clean_prediction(1);
-         r.mutable_records(1)->set_witness_row(0);
-       },
-       "the witnesses are missing"},
+      {attack_, [](auto& r) { Break(*r.mutable_records(0)); }, "the witnesses are missing"},
       {attack_, [](auto& r) { r.mutable_records(1)->set_adversarial_prediction(1); }, "broken example is classified"},
+      {evaluate_, [](auto& r) { r.mutable_records(0)->set_broken_at(0.1); }, "evaluation has given a verdict"},
+      {evaluate_, [](auto& r) { r.mutable_records(0)->mutable_nearest(); }, "evaluation has given a verdict"},
+      {attack_, [](auto& r) { r.mutable_records(0)->set_broken_at(0.1); }, "undecided example has a witness"},
+      {attack_, [](auto& r) { r.mutable_records(0)->set_first_success(1); }, "undecided example has a witness"},
+      {attack_, [](auto& r) { r.mutable_records(0)->set_broken_by("pgd"); }, "undecided example has a witness"},
+      {attack_, [](auto& r) { r.mutable_records(1)->clear_broken_at(); }, "has no radius at which it is: example 11"},
+      {attack_, [](auto& r) { r.mutable_records(1)->set_broken_at(0.1); }, "is broken at 0: example 11, 0.1"},
+      {attack_, [](auto& r) { Break(*r.mutable_records(0)).set_broken_at(0); }, "radius that its job does not have"},
+      {attack_, [](auto& r) { Break(*r.mutable_records(0)).set_broken_at(0.15); }, "does not have: example 10, 0.15"},
+      {attack_, [&](auto& r) { Break(*r.mutable_records(0)).set_broken_at(nan); }, "radius that its job does not have"},
+      {attack_, [](auto& r) { Break(*r.mutable_records(0)).set_distance(0.11); }, "outside the ball: example 10"},
+      {attack_, [](auto& r) { Break(*r.mutable_records(0)).set_first_success(2); },
+       "after all passes: example 10, 2 of 1"},
+      {attack_, [](auto& r) { Break(*r.mutable_records(0)).set_first_success(0); }, "lacks what broke it, or when"},
+      {attack_, [](auto& r) { Break(*r.mutable_records(0)).clear_broken_by(); }, "lacks what broke it, or when"},
+      {attack_, [](auto& r) { Break(*r.mutable_records(0)).set_broken_by("a\nb"); }, "no word of up to 40 ASCII"},
+      {attack_, [](auto& r) { Break(*r.mutable_records(0)).set_broken_by(std::string(41, 'x')); }, "no word of up to"},
+      {attack_, [&](auto& r) { r.mutable_records(0)->mutable_nearest()->set_l1(nan); }, "nearest distance is negative"},
+      {attack_, [](auto& r) { r.mutable_records(0)->mutable_nearest()->set_l0(-1); }, "nearest distance is negative"},
       {train_, [](auto& r) { r.mutable_epochs()->RemoveLast(); }, "number of epochs differs: wanted 3, got 2"},
       {train_, [](auto& r) { r.mutable_epochs()->SwapElements(0, 1); }, "epochs are not in order"},
       {train_, [&](auto& r) { r.mutable_epochs(1)->set_loss(nan); }, "metric is not finite: epoch 1"},
@@ -100,10 +150,6 @@ TEST_F(ResultValidationTest, EachViolationIsNamed) {
   for (const auto& [lease, change, message] : cases) {
     EXPECT_THAT(Changed(lease, change), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(message)));
   }
-}
-
-TEST_F(ResultValidationTest, WitnessOnTheBoundaryMayExceedItByRounding) {
-  EXPECT_OK(Changed(attack_, [](v1::ShardResult& result) { result.mutable_records(1)->set_distance(0.1 + 5e-8); }));
 }
 
 TEST_F(ResultValidationTest, EpochsOfARunningTrainingFollowWhatIsStored) {

@@ -75,6 +75,11 @@ Query& Query::BindBlob(absl::string_view bytes) {
   return *this;
 }
 
+Query& Query::BindNull() {
+  if (status_.ok()) Note(sqlite3_bind_null(statement_, ++bound_));
+  return *this;
+}
+
 absl::Status Query::Run() {
   while (status_.ok()) {
     const int code = sqlite3_step(statement_);

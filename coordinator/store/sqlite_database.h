@@ -36,6 +36,7 @@ class Query {
   Query& Bind(double value);
   Query& Bind(absl::string_view text);
   Query& BindBlob(absl::string_view bytes);
+  Query& BindNull();
 
   // Runs to the end and resets, so that it can be bound and run again.
   absl::Status Run();

@@ -211,14 +211,20 @@ absl::StatusOr<std::map<std::string, VerdictCounts>> SqliteStore::CountVerdicts(
   for (const std::string& job : jobs) {
     // What a committed job has never changes, so other readers may come between two of them.
     const absl::MutexLock lock(&read_mutex_);
+    // A group for each radius, and one for what is not broken.
     Query query = reader_->Prepare(
-        "SELECT count(example_index), ifnull(sum(clean_prediction = label), 0), ifnull(sum(verdict IN (1, 3)), 0) "
-        "FROM jobs LEFT JOIN examples ON examples.job = jobs.id WHERE digest = ? AND uncommitted = 0 GROUP BY jobs.id");
-    ABSL_ASSIGN_OR_RETURN(const bool row, query.Bind(job).Next());
-    if (!row) continue;
-    counts[job] = {.n = static_cast<uint64_t>(query.Int(0)),
-                   .clean_correct = static_cast<uint64_t>(query.Int(1)),
-                   .not_broken = static_cast<uint64_t>(query.Int(2))};
+        "SELECT count(example_index), ifnull(sum(clean_prediction = label), 0), "
+        "CASE verdict WHEN 2 THEN ifnull(broken_at, 0) END AS radius "
+        "FROM jobs LEFT JOIN examples ON examples.job = jobs.id WHERE digest = ? AND uncommitted = 0 GROUP BY radius");
+    query.Bind(job);
+    while (true) {
+      ABSL_ASSIGN_OR_RETURN(const bool row, query.Next());
+      if (!row) break;
+      VerdictCounts& sum = counts[job];
+      sum.n += static_cast<uint64_t>(query.Int(0));
+      sum.clean_correct += static_cast<uint64_t>(query.Int(1));
+      if (!query.IsNull(2)) sum.broken_at[query.Real(2)] += static_cast<uint64_t>(query.Int(0));
+    }
   }
   return counts;
 }
@@ -228,7 +234,8 @@ absl::StatusOr<std::vector<v1::ExampleRecord>> SqliteStore::ReadExamples(const s
   const absl::MutexLock lock(&read_mutex_);
   Query query = reader_->Prepare(
       "SELECT example_index, label, clean_prediction, verdict, adversarial_prediction, distance, forward_passes, "
-      "backward_passes, witness_row FROM examples WHERE job = (SELECT id FROM jobs WHERE digest = ?) "
+      "backward_passes, witness_row, broken_at, first_success, broken_by, nearest_linf, nearest_l2, nearest_l1, "
+      "nearest_l0 FROM examples WHERE job = (SELECT id FROM jobs WHERE digest = ?) "
       "AND example_index >= ? ORDER BY example_index LIMIT ?");
   query.Bind(job).Bind(static_cast<int64_t>(from)).Bind(int64_t{limit});
   std::vector<v1::ExampleRecord> records;
@@ -245,6 +252,15 @@ absl::StatusOr<std::vector<v1::ExampleRecord>> SqliteStore::ReadExamples(const s
     record.set_forward_passes(static_cast<uint64_t>(query.Int(6)));
     record.set_backward_passes(static_cast<uint64_t>(query.Int(7)));
     record.set_witness_row(static_cast<int32_t>(query.Int(8)));
+    if (!query.IsNull(9)) record.set_broken_at(query.Real(9));
+    record.set_first_success(static_cast<uint64_t>(query.Int(10)));
+    record.set_broken_by(query.Text(11));
+    if (query.IsNull(12)) continue;
+    v1::ExampleRecord::Nearest& nearest = *record.mutable_nearest();
+    nearest.set_linf(query.Real(12));
+    nearest.set_l2(query.Real(13));
+    nearest.set_l1(query.Real(14));
+    nearest.set_l0(query.Real(15));
   }
 }
 

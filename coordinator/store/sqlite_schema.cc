@@ -11,7 +11,7 @@
 namespace tightrope {
 namespace {
 
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 constexpr int kApplicationId = 0x54475250;  // "TGRP", what `file` shows
 
 constexpr char kSchema[] = R"sql(
@@ -71,6 +71,14 @@ CREATE TABLE examples (
   forward_passes INTEGER NOT NULL,
   backward_passes INTEGER NOT NULL,
   witness_row INTEGER NOT NULL,
+  broken_at REAL,                   -- smallest radius of the job that breaks it; 0: wrong as it is; NULL: not broken,
+                                    -- or broken at the one radius of a job from before schema 2
+  first_success INTEGER NOT NULL DEFAULT 0,  -- forward passes up to the first witness
+  broken_by TEXT NOT NULL DEFAULT '',        -- what found the witness
+  nearest_linf REAL,                -- least distances at which the model was seen to be wrong; NULL: it never was
+  nearest_l2 REAL,
+  nearest_l1 REAL,
+  nearest_l0 REAL,
   PRIMARY KEY (job, example_index)
 ) WITHOUT ROWID;
 
@@ -117,6 +125,17 @@ CREATE TABLE attempts (
 ) WITHOUT ROWID;
 )sql";
 
+// From version 1 on. Columns stand in the order of kSchema.
+constexpr char kToVersion2[] = R"sql(
+ALTER TABLE examples ADD COLUMN broken_at REAL;
+ALTER TABLE examples ADD COLUMN first_success INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE examples ADD COLUMN broken_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE examples ADD COLUMN nearest_linf REAL;
+ALTER TABLE examples ADD COLUMN nearest_l2 REAL;
+ALTER TABLE examples ADD COLUMN nearest_l1 REAL;
+ALTER TABLE examples ADD COLUMN nearest_l0 REAL;
+)sql";
+
 absl::StatusOr<int64_t> Number(SqliteDatabase& database, const char* sql) {
   Query query = database.Prepare(sql);
   ABSL_ASSIGN_OR_RETURN(const bool row, query.Next());
@@ -147,7 +166,7 @@ absl::Status MigrateSqliteSchema(SqliteDatabase& database) {
   const absl::Status migrated = [&]() -> absl::Status {
     ABSL_ASSIGN_OR_RETURN(const int64_t version, Number(database, "PRAGMA user_version"));
     if (version == kSchemaVersion) return absl::OkStatus();
-    return database.Execute(absl::StrCat(kSchema, "PRAGMA user_version = ", kSchemaVersion,
+    return database.Execute(absl::StrCat(version == 0 ? kSchema : kToVersion2, "PRAGMA user_version = ", kSchemaVersion,
                                          "; PRAGMA application_id = ", kApplicationId, ";"));
   }();
   if (!migrated.ok()) {

@@ -155,7 +155,7 @@ absl::Status SqliteStore::WriteOne(const StoreResult& write) {
                            .Run());
   if (writer_->Changes() == 0) return absl::OkStatus();
   ABSL_RETURN_IF_ERROR(writer_->Prepare("UPDATE jobs SET uncommitted = uncommitted - 1 WHERE id = ?").Bind(job).Run());
-  Query example = writer_->Prepare("INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  Query example = writer_->Prepare("INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   for (const v1::ExampleRecord& record : write.result.records()) {
     example.Bind(job)
         .Bind(Signed(record.index()))
@@ -167,6 +167,12 @@ absl::Status SqliteStore::WriteOne(const StoreResult& write) {
         .Bind(Signed(record.forward_passes()))
         .Bind(Signed(record.backward_passes()))
         .Bind(int64_t{record.witness_row()});
+    record.has_broken_at() ? example.Bind(record.broken_at()) : example.BindNull();
+    example.Bind(Signed(record.first_success())).Bind(record.broken_by());
+    const v1::ExampleRecord::Nearest& nearest = record.nearest();
+    for (const double distance : {nearest.linf(), nearest.l2(), nearest.l1(), nearest.l0()}) {
+      record.has_nearest() ? example.Bind(distance) : example.BindNull();
+    }
     ABSL_RETURN_IF_ERROR(example.Run());
   }
   for (const v1::Artifact& artifact : write.result.artifacts()) {

@@ -119,8 +119,73 @@ TEST_F(SqliteStoreTest, VerdictsAreCountedOfCommittedJobsOnly) {
   const VerdictCounts counts = store_->CountVerdicts({attack.digest()})->at(attack.digest());
   EXPECT_EQ(counts.n, 20u);
   EXPECT_EQ(counts.clean_correct, 10u);
-  EXPECT_EQ(counts.not_broken, 10u);
+  EXPECT_EQ(counts.NotBrokenAt(0.1), 10u);
   EXPECT_THAT(*store_->FindCommitted({"unknown", attack.digest()}), ElementsAre(attack.digest()));
+}
+
+// Two examples of the result broken by an attack: one at 0.1, one at 0.2.
+void BreakTwo(v1::ShardResult& result) {
+  int row = 0;
+  for (const double radius : {0.1, 0.2}) {
+    v1::ExampleRecord& record = *result.mutable_records(2 * row);
+    record.set_verdict(v1::VERDICT_BROKEN);
+    record.set_adversarial_prediction(9);
+    record.set_distance(radius);
+    record.set_witness_row(row++);
+    record.set_broken_at(radius);
+    record.set_first_success(1);
+    record.set_broken_by("pgd");
+    record.mutable_nearest()->set_linf(radius / 2);
+    record.mutable_nearest()->set_l0(7);
+  }
+}
+
+TEST_F(SqliteStoreTest, VerdictsAreCountedAtEveryRadius_AndWhatBrokeAnExampleIsKept) {
+  Open();
+  const v1::Job attack = Submit(TrainingExperiment("e", 1)).jobs[2].job;
+  StoreResult first = Result(attack, 0);
+  BreakTwo(first.result);
+  ASSERT_OK(Write(first));
+  ASSERT_OK(Write(Result(attack, 1)));
+  const VerdictCounts counts = store_->CountVerdicts({attack.digest()})->at(attack.digest());
+  EXPECT_EQ(counts.n, 20u);
+  EXPECT_EQ(counts.clean_correct, 10u);
+  EXPECT_EQ(counts.NotBrokenAt(0.05), 10u);
+  EXPECT_EQ(counts.NotBrokenAt(0.1), 9u);
+  EXPECT_EQ(counts.NotBrokenAt(0.2), 8u);
+  const std::vector<v1::ExampleRecord> records = *store_->ReadExamples(attack.digest(), 0, 10);
+  ASSERT_THAT(records, SizeIs(10));
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(records[static_cast<size_t>(i)].SerializeAsString(), first.result.records(i).SerializeAsString());
+  }
+}
+
+TEST_F(SqliteStoreTest, StoreOfSchema1IsBroughtUpToDate_BrokenExamplesStayBrokenAtTheirOneRadius) {
+  Open();
+  const v1::Job attack = Submit(TrainingExperiment("e", 1)).jobs[2].job;
+  StoreResult first = Result(attack, 0);
+  BreakTwo(first.result);
+  ASSERT_OK(Write(first));
+  ASSERT_OK(Write(Result(attack, 1)));
+  store_.reset();
+  {
+    auto database = SqliteDatabase::Open(path_, /*read_only=*/false);
+    ASSERT_OK(database);
+    for (const char* column :
+         {"broken_at", "first_success", "broken_by", "nearest_linf", "nearest_l2", "nearest_l1", "nearest_l0"}) {
+      ASSERT_OK((*database)->Execute(absl::StrCat("ALTER TABLE examples DROP COLUMN ", column)));
+    }
+    ASSERT_OK((*database)->Execute("PRAGMA user_version = 1"));
+  }
+  for (int opened = 0; opened < 2; ++opened) {  // the second time there is nothing to do
+    Open();
+    EXPECT_EQ(store_->CountVerdicts({attack.digest()})->at(attack.digest()).NotBrokenAt(0.1), 8u);
+    const std::vector<v1::ExampleRecord> records = *store_->ReadExamples(attack.digest(), 0, 1);
+    ASSERT_THAT(records, SizeIs(1));
+    EXPECT_EQ(records[0].verdict(), v1::VERDICT_BROKEN);
+    EXPECT_FALSE(records[0].has_broken_at());
+    EXPECT_FALSE(records[0].has_nearest());
+  }
 }
 
 TEST_F(SqliteStoreTest, ShardIsCommittedOnce_SecondResultChangesNothing) {

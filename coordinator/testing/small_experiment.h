@@ -74,6 +74,7 @@ inline v1::SubmitRequest TrainingExperiment(const std::string& name, uint32_t ep
   attack.mutable_fgsm();
   attack.set_norm(v1::NORM_LINF);
   attack.set_epsilon(0.1);
+  attack.set_protocol(v1::RADIUS_PROTOCOL_SHARED);
   *request.mutable_inputs()->mutable_train() = SmallDataset(v1::SPLIT_TRAIN, 100);
   return request;
 }
@@ -108,7 +109,10 @@ inline v1::ShardResult ResultFor(const v1::Lease& lease, const v1::Artifact& wei
     const bool broken = i % 2 == 1;
     record.set_clean_prediction(broken ? (record.label() + 1) % 10 : record.label());
     record.set_verdict(broken ? v1::VERDICT_BROKEN : v1::VERDICT_UNDECIDED);
-    if (broken) record.set_adversarial_prediction(record.clean_prediction());
+    if (!broken) continue;
+    record.set_adversarial_prediction(record.clean_prediction());
+    record.set_broken_at(0);
+    record.mutable_nearest();
   }
   return result;
 }

@@ -1,6 +1,8 @@
 #include "core/plan/plan.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -10,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "core/artifact/digest.h"
+#include "core/experiment/attack_table.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 
@@ -31,9 +34,16 @@ v1::Training WithoutName(v1::Training training) {
   training.clear_name();
   return training;
 }
-v1::Attack WithoutName(v1::Attack attack) {
-  attack.clear_name();
-  return attack;
+
+std::string CanonicalBytes(const google::protobuf::Message& message) {
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    message.SerializeToCodedStream(&coded);
+  }
+  return bytes;
 }
 
 std::vector<v1::Shard> Shards(uint64_t begin, uint64_t end, uint64_t size) {
@@ -46,16 +56,19 @@ std::vector<v1::Shard> Shards(uint64_t begin, uint64_t end, uint64_t size) {
   return shards;
 }
 
-// Whether the seed has a say in it.
-bool DrawsAtRandom(const v1::Attack& attack) {
-  return attack.has_pgd() && (attack.pgd().random_start() || attack.pgd().restarts() > 1);
-}
+// The parts of an attack job that the grid's attacks decide.
+struct PlannedAttack {
+  v1::Attack attack;  // without name, epsilon and protocol: `radii` says it all
+  std::set<double> radii;
+  bool draws_at_random = false;  // the seed has a say in it
+};
 
 class Planner {
  public:
   Planner(const v1::Experiment& experiment, const v1::Inputs& inputs) : experiment_(experiment), inputs_(inputs) {
     const v1::ExampleRange& range = experiment_.examples();
     evaluation_shards_ = Shards(range.start(), range.start() + range.count(), experiment_.shard_size());
+    GroupAttacks();
   }
 
   v1::Plan Make() {
@@ -74,6 +87,29 @@ class Planner {
   }
 
  private:
+  // Entries that share a job are one PlannedAttack.
+  void GroupAttacks() {
+    std::map<std::string, size_t> shared;
+    for (const v1::Attack& entry : experiment_.attacks()) {
+      v1::Attack attack = entry;
+      attack.clear_name();
+      attack.clear_epsilon();
+      attack.clear_protocol();
+      attack.DiscardUnknownFields();
+      size_t place = attacks_.size();
+      if (entry.protocol() != v1::RADIUS_PROTOCOL_INDEPENDENT) {
+        place = shared.emplace(CanonicalBytes(attack), place).first->second;
+      }
+      if (place == attacks_.size()) {
+        const AttackFacts* const facts = FindAttack(attack);
+        const bool draws = facts != nullptr && facts->draws_at_random(attack);
+        attacks_.push_back({.attack = std::move(attack), .radii = {}, .draws_at_random = draws});
+      }
+      attacks_[place].radii.insert(entry.epsilon());
+      attack_of_entry_.push_back(place);
+    }
+  }
+
   void AddImported(const v1::Model& model) {
     const std::string& file = inputs_.torchscript_sha256().at(model.architecture().torchscript());
     v1::ModelRef ref;
@@ -126,10 +162,18 @@ class Planner {
     *job.mutable_model() = model;
     *job.mutable_data() = WithoutName(inputs_.test());
     *job.mutable_examples() = experiment_.examples();
-    for (const v1::Attack& attack : experiment_.attacks()) {
-      *job.mutable_attack() = WithoutName(attack);
-      job.set_seed(DrawsAtRandom(attack) ? cell.seed() : 0);
-      AddCell(cell, attack.name(), AddJob(spec, inputs_.test(), &model, evaluation_shards_, other_jobs_));
+    std::vector<std::string> digests;
+    for (const PlannedAttack& planned : attacks_) {
+      *job.mutable_attack() = planned.attack;
+      job.mutable_epsilons()->Assign(planned.radii.begin(), planned.radii.end());
+      job.set_seed(planned.draws_at_random ? cell.seed() : 0);
+      digests.push_back(AddJob(spec, inputs_.test(), &model, evaluation_shards_, other_jobs_));
+    }
+    for (int i = 0; i < experiment_.attacks_size(); ++i) {
+      const v1::Attack& entry = experiment_.attacks(i);
+      v1::Cell attacked = cell;
+      attacked.set_epsilon(entry.epsilon());
+      AddCell(std::move(attacked), entry.name(), digests[attack_of_entry_[static_cast<size_t>(i)]]);
     }
   }
 
@@ -159,6 +203,8 @@ class Planner {
   const v1::Experiment& experiment_;
   const v1::Inputs& inputs_;
   std::vector<v1::Shard> evaluation_shards_;
+  std::vector<PlannedAttack> attacks_;
+  std::vector<size_t> attack_of_entry_;  // in attacks_, for each of the experiment's
   std::vector<v1::Job> train_jobs_;
   std::vector<v1::Job> other_jobs_;
   std::unordered_set<std::string> known_;
@@ -169,16 +215,18 @@ class Planner {
 
 std::string NormName(v1::Norm norm) { return absl::AsciiStrToLower(absl::StripPrefix(v1::Norm_Name(norm), "NORM_")); }
 
+std::vector<double> RadiiOf(const v1::AttackJob& job) {
+  if (job.epsilons().empty()) return {job.attack().epsilon()};
+  return {job.epsilons().begin(), job.epsilons().end()};
+}
+
+double RadiusOf(const v1::Cell& cell, const v1::AttackJob& job) {
+  return job.epsilons().empty() ? job.attack().epsilon() : cell.epsilon();
+}
+
 std::string JobDigest(const v1::JobSpec& spec) {
   // The line separates these digests from those of files, and changes should the serialization ever have to.
-  std::string bytes = "tightrope-job-v1\n";
-  {
-    google::protobuf::io::StringOutputStream stream(&bytes);
-    google::protobuf::io::CodedOutputStream coded(&stream);
-    coded.SetSerializationDeterministic(true);
-    spec.SerializeToCodedStream(&coded);
-  }
-  return Sha256(bytes);
+  return Sha256("tightrope-job-v1\n" + CanonicalBytes(spec));
 }
 
 v1::Plan MakePlan(const v1::Experiment& experiment, const v1::Inputs& inputs) {
@@ -204,7 +252,9 @@ std::string Describe(const v1::Cell& cell, const v1::Job& job) {
                                   cell.training(), ", seed ", cell.seed());
   if (job.spec().has_attack()) {
     const v1::Attack& attack = job.spec().attack().attack();
-    absl::StrAppend(&text, ", ", cell.attack(), " ", NormName(attack.norm()), " ", attack.epsilon());
+    const std::vector<double> radii = RadiiOf(job.spec().attack());
+    absl::StrAppend(&text, ", ", cell.attack(), " ", NormName(attack.norm()), " ", radii.front());
+    if (radii.size() > 1) absl::StrAppend(&text, " to ", radii.back());
   }
   return text;
 }

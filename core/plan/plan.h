@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "tightrope/v1/experiment.pb.h"
 #include "tightrope/v1/plan.pb.h"
@@ -15,6 +16,7 @@ std::string JobDigest(const v1::JobSpec& spec);
 //
 // Jobs: training in the order of the grid, because it takes longest, then the rest in the order of the grid, so that
 // what a job depends on precedes it. A job's artifacts are those of the split that it reads, and its TorchScript file.
+// Attacks with the shared protocol that are equal in everything but name and epsilon are one job with all their radii.
 //
 // Cells: model, training, seed in the order of the file; for each the training (attack is empty as in an evaluation;
 // the job's kind tells them apart), the evaluation, then every attack. TorchScript models have no training, and their
@@ -23,13 +25,20 @@ std::string JobDigest(const v1::JobSpec& spec);
 // Specs carry no names, neither the user's nor the data set's. REQUIRES: ValidateExperiment(experiment, inputs) is OK.
 v1::Plan MakePlan(const v1::Experiment& experiment, const v1::Inputs& inputs);
 
-// "linf" or "l2", as in the experiment file.
+// The radii of an attack job, ascending. Jobs before revision 3, which old stores hold, have one, in the attack.
+std::vector<double> RadiiOf(const v1::AttackJob& job);
+
+// The radius that a cell names of its job.
+double RadiusOf(const v1::Cell& cell, const v1::AttackJob& job);
+
+// "linf", "l2", "l1" or "l0", as in the experiment file.
 std::string NormName(v1::Norm norm);
 
 // "train", "evaluate" or "attack": how the store and messages name a kind of job.
 const char* JobKind(const v1::JobSpec& spec);
 
-// "train small_cnn / pgd, seed 1", "attack small_cnn / pgd, seed 1, pgd linf 0.1": how messages name a cell's job.
+// "train small_cnn / pgd, seed 1", "attack small_cnn / pgd, seed 1, pgd linf 0.1": how messages name a cell's job. Of
+// several radii: "pgd linf 0.1 to 0.4".
 std::string Describe(const v1::Cell& cell, const v1::Job& job);
 
 // Digest by which a result row names the data set: SHA-256 over the two artifact digests, whatever the set is called.

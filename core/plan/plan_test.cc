@@ -56,7 +56,6 @@ v1::Attack PgdEntry(const std::string& name, double epsilon) {
   v1::Attack attack;
   attack.set_name(name);
   attack.mutable_pgd()->set_steps(20);
-  attack.mutable_pgd()->set_step_size(2.5 * epsilon / 20);
   attack.mutable_pgd()->set_restarts(1);
   attack.mutable_pgd()->set_random_start(true);
   attack.set_norm(v1::NORM_LINF);
@@ -115,8 +114,9 @@ TEST(PlanTest, DependenciesComeFirstAndAllTrainingBeforeAllElse) {
     training_is_over = training_is_over || !job.spec().has_train();
     EXPECT_TRUE(before.insert(job.digest()).second) << "twice: " << job.digest();
   }
-  // 2 trainings × 2 seeds; an evaluation and 2 attacks of each; of the file 1 evaluation and 2 attacks × 2 seeds.
-  EXPECT_THAT(plan.jobs(), SizeIs(4 + 4 * 3 + 1 + 4));
+  // 2 trainings × 2 seeds; an evaluation and an attack at both radii of each; of the file 1 evaluation and 2 seeds'
+  // attacks.
+  EXPECT_THAT(plan.jobs(), SizeIs(4 + 4 * 2 + 1 + 2));
 }
 
 TEST(PlanTest, CellsFollowTheFileModelThenTrainingThenSeed) {
@@ -128,13 +128,16 @@ TEST(PlanTest, CellsFollowTheFileModelThenTrainingThenSeed) {
   ASSERT_THAT(described, SizeIs(4 * 4 + 2 * 3));
   EXPECT_THAT(std::vector<std::string>(described.begin(), described.begin() + 5),
               ElementsAre("train cnn / short, seed 1", "evaluate cnn / short, seed 1",
-                          "attack cnn / short, seed 1, pgd linf 0.1", "attack cnn / short, seed 1, pgd linf 0.3",
-                          "train cnn / short, seed 2"));
+                          "attack cnn / short, seed 1, pgd linf 0.1 to 0.3",
+                          "attack cnn / short, seed 1, pgd linf 0.1 to 0.3", "train cnn / short, seed 2"));
+  EXPECT_EQ(plan.cells(1).epsilon(), 0);
+  EXPECT_EQ(plan.cells(2).epsilon(), 0.1);
+  EXPECT_EQ(plan.cells(3).epsilon(), 0.3);
   EXPECT_EQ(described[8], "train cnn / long, seed 1");
-  EXPECT_THAT(
-      std::vector<std::string>(described.begin() + 16, described.end()),
-      ElementsAre("evaluate at03, seed 1", "attack at03, seed 1, pgd linf 0.1", "attack at03, seed 1, pgd linf 0.3",
-                  "evaluate at03, seed 2", "attack at03, seed 2, pgd linf 0.1", "attack at03, seed 2, pgd linf 0.3"));
+  EXPECT_THAT(std::vector<std::string>(described.begin() + 16, described.end()),
+              ElementsAre("evaluate at03, seed 1", "attack at03, seed 1, pgd linf 0.1 to 0.3",
+                          "attack at03, seed 1, pgd linf 0.1 to 0.3", "evaluate at03, seed 2",
+                          "attack at03, seed 2, pgd linf 0.1 to 0.3", "attack at03, seed 2, pgd linf 0.1 to 0.3"));
 }
 
 TEST(PlanTest, ImportedModelIsEvaluatedOnceForAllSeedsAndAttackedForEach) {
@@ -177,6 +180,77 @@ TEST(PlanTest, EntriesThatDifferInNameOnlyShareTheirJobs) {
   const v1::Plan plan = MakePlan(experiment, TestInputs());
   EXPECT_EQ(plan.jobs_size(), jobs);
   EXPECT_THAT(plan.cells(), SizeIs(2 * 3 * 2 * 5 + 2 * 4));
+}
+
+// The attack jobs that a model without training gets from these attacks.
+std::vector<v1::AttackJob> AttackJobs(const std::vector<v1::Attack>& attacks) {
+  v1::Experiment experiment = TestExperiment();
+  experiment.clear_training();
+  experiment.mutable_models()->DeleteSubrange(0, 1);
+  experiment.mutable_seeds()->RemoveLast();
+  experiment.mutable_attacks()->Assign(attacks.begin(), attacks.end());
+  std::vector<v1::AttackJob> jobs;
+  const v1::Plan plan = MakePlan(experiment, TestInputs());
+  for (const v1::Job& job : plan.jobs()) {
+    if (job.spec().has_attack()) jobs.push_back(job.spec().attack());
+  }
+  return jobs;
+}
+
+TEST(PlanTest, RadiiOfAttacksThatAreElseEqualAreOneJob_AscendingAndEachOnce) {
+  const std::vector<v1::AttackJob> jobs = AttackJobs({PgdEntry("a", 0.3), PgdEntry("b", 0.1), PgdEntry("c", 0.3)});
+  ASSERT_THAT(jobs, SizeIs(1));
+  EXPECT_THAT(jobs[0].epsilons(), ElementsAre(0.1, 0.3));
+  EXPECT_EQ(jobs[0].attack().epsilon(), 0);
+  EXPECT_EQ(jobs[0].attack().name(), "");
+}
+
+TEST(PlanTest, RadiiOfAttacksThatDifferInAnythingElseAreJobsOfTheirOwn) {
+  v1::Attack longer = PgdEntry("pgd", 0.3);
+  longer.mutable_pgd()->set_steps(21);
+  v1::Attack other_norm = PgdEntry("pgd", 0.3);
+  other_norm.set_norm(v1::NORM_L2);
+  v1::Attack budgeted = PgdEntry("pgd", 0.3);
+  budgeted.set_query_budget(100);
+  v1::Attack given_step = PgdEntry("pgd", 0.3);
+  given_step.mutable_pgd()->set_step_size(2.5 * 0.3 / 20);
+  EXPECT_THAT(AttackJobs({PgdEntry("pgd", 0.1), longer, other_norm, budgeted, given_step}), SizeIs(5));
+}
+
+TEST(PlanTest, IndependentRadiiAreAJobEach_AndOneRadiusIsTheSameWorkUnderEitherProtocol) {
+  std::vector<v1::Attack> attacks = {PgdEntry("pgd", 0.1), PgdEntry("pgd", 0.3)};
+  for (v1::Attack& attack : attacks) attack.set_protocol(v1::RADIUS_PROTOCOL_INDEPENDENT);
+  const std::vector<v1::AttackJob> jobs = AttackJobs(attacks);
+  ASSERT_THAT(jobs, SizeIs(2));
+  EXPECT_THAT(jobs[0].epsilons(), ElementsAre(0.1));
+  EXPECT_THAT(jobs[1].epsilons(), ElementsAre(0.3));
+
+  v1::Attack shared = PgdEntry("pgd", 0.1);
+  shared.set_protocol(v1::RADIUS_PROTOCOL_SHARED);
+  EXPECT_THAT(AttackJobs({attacks[0], shared}), SizeIs(1));
+}
+
+TEST(PlanTest, OldJobHasItsOneRadiusInTheAttack) {
+  v1::AttackJob old;
+  old.mutable_attack()->set_epsilon(0.2);
+  EXPECT_THAT(RadiiOf(old), ElementsAre(0.2));
+  EXPECT_EQ(RadiusOf({}, old), 0.2);
+}
+
+TEST(PlanTest, SeedHasNoSayInAttacksThatDrawNothing) {
+  const auto seed = [](const v1::Attack& attack) { return AttackJobs({attack})[0].seed(); };
+  v1::Attack attack;
+  attack.mutable_fgsm();
+  EXPECT_EQ(seed(attack), 0u);
+  attack.mutable_fab()->set_restarts(1);
+  EXPECT_EQ(seed(attack), 0u);
+  attack.mutable_fab()->set_restarts(2);
+  EXPECT_EQ(seed(attack), 1u);
+  for (auto draw : {+[](v1::Attack& a) { a.mutable_apgd(); }, +[](v1::Attack& a) { a.mutable_square(); },
+                    +[](v1::Attack& a) { a.mutable_autoattack(); }, +[](v1::Attack& a) { a.mutable_noise(); }}) {
+    draw(attack);
+    EXPECT_EQ(seed(attack), 1u) << attack.DebugString();
+  }
 }
 
 TEST(PlanTest, NamesAndShardSizeAreNotPartOfAJobsIdentity) {
@@ -256,9 +330,9 @@ TEST(PlanTest, WhatANewerClientSentAlongIsNotPartOfAnIdentity) {
 // raise that kind's revision and write the new digest here.
 TEST(PlanTest, DigestsAreWhatTheyWere) {
   const v1::Plan plan = MakePlan(TestExperiment(), TestInputs());
-  EXPECT_EQ(plan.jobs(0).digest(), "2a5061ae36b8ab48424d8dc7ea491b2092339c69b280c5583d9a2809e2c7a22f");
-  EXPECT_EQ(plan.jobs(4).digest(), "fbb4dc6e26a4f7a7a6fe567cbb778102f7efd8652a3f0fc96346e943d8d341cb");
-  EXPECT_EQ(plan.jobs(5).digest(), "337fb8436b67a1c79e381c3431316dc378dd0b38dc73984aedc9de563163377e");
+  EXPECT_EQ(plan.jobs(0).digest(), "7df2695442c2e2f1316ac2ba4e7dae6290e5c612af7a0eb199789954d4f111c7");
+  EXPECT_EQ(plan.jobs(4).digest(), "e7dbddd2c4ccde3b16186850a6c3defcc39f41780743e3ced1bd485e25c3d088");
+  EXPECT_EQ(plan.jobs(5).digest(), "fb754d90c09c0b425f2ec4d6b7faa3cda53308b51038b874868458d0ad3c9634");
   EXPECT_EQ(DatasetDigest(TestInputs().test()), "325d74340e5e7f0dbd13b845acc6eb8f0d6f5397585728ac34b59172251cc574");
 }
 

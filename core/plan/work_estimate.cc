@@ -2,7 +2,87 @@
 
 #include <algorithm>
 
+#include "core/experiment/attack_table.h"
+#include "core/plan/plan.h"
+
 namespace tightrope {
+namespace {
+
+// Runs of a gradient attack: for each its steps, a look at where the last one led, and one at the witness as it is
+// stored.
+WorkEstimate Runs(double runs, double steps, double passes_in_a_step = 1) {
+  return {.forward_passes = runs * (steps * passes_in_a_step + 2), .backward_passes = runs * steps * passes_in_a_step};
+}
+
+double RunsOf(double restarts, double targets) { return restarts * std::max(1.0, targets); }
+
+// Boundary steps look at where they led as well; without targets they take a gradient for each other class.
+WorkEstimate FabRuns(double restarts, double targets, double steps, double classes) {
+  const double runs = RunsOf(restarts, targets);
+  return {.forward_passes = runs * (2 * steps + 2),
+          .backward_passes = runs * steps * (targets > 0 ? 1 : std::max(1.0, classes - 1))};
+}
+
+WorkEstimate EstimateComponent(v1::AutoAttackComponent component, v1::AutoAttackVersion version, double classes) {
+  constexpr double kSteps = 100, kTargets = 9, kQueries = 5000, kPassesOfRand = 20;
+  const double restarts = version == v1::AUTO_ATTACK_VERSION_PLUS ? 5 : 1;
+  const double targets = std::max(1.0, std::min(kTargets, classes - 1));
+  switch (component) {
+    case v1::AUTO_ATTACK_COMPONENT_APGD_CE:
+    case v1::AUTO_ATTACK_COMPONENT_APGD_DLR:
+      return Runs(restarts, kSteps, version == v1::AUTO_ATTACK_VERSION_RAND ? kPassesOfRand : 1);
+    case v1::AUTO_ATTACK_COMPONENT_APGD_T:
+      return Runs(targets, kSteps);
+    case v1::AUTO_ATTACK_COMPONENT_FAB:
+      return FabRuns(restarts, 0, kSteps, classes);
+    case v1::AUTO_ATTACK_COMPONENT_FAB_T:
+      return FabRuns(1, targets, kSteps, classes);
+    case v1::AUTO_ATTACK_COMPONENT_SQUARE:
+      return {.forward_passes = kQueries, .backward_passes = 0};
+    default:
+      return {};
+  }
+}
+
+// Of one example in one ball; for an attack that needs no ball, in all.
+WorkEstimate EstimateMethod(const v1::Attack& attack, double classes) {
+  switch (attack.method_case()) {
+    case v1::Attack::kPgd:
+      return Runs(attack.pgd().restarts(), attack.pgd().steps());
+    case v1::Attack::kApgd:
+      return Runs(RunsOf(attack.apgd().restarts(), attack.apgd().targets()), attack.apgd().steps(),
+                  attack.apgd().eot());
+    case v1::Attack::kFab:
+      return FabRuns(attack.fab().restarts(), attack.fab().targets(), attack.fab().steps(), classes);
+    case v1::Attack::kSquare:
+      return {.forward_passes = static_cast<double>(attack.square().restarts()) * attack.square().queries(),
+              .backward_passes = 0};
+    case v1::Attack::kAutoattack: {
+      WorkEstimate sum;
+      for (const v1::AutoAttackComponent component : ComponentsOf(attack.autoattack())) {
+        const WorkEstimate one = EstimateComponent(component, attack.autoattack().version(), classes);
+        sum.forward_passes += one.forward_passes;
+        sum.backward_passes += one.backward_passes;
+      }
+      return sum;
+    }
+    case v1::Attack::kNoise:
+      return {.forward_passes = static_cast<double>(attack.noise().draws()), .backward_passes = 0};
+    default:
+      return Runs(1, 1);
+  }
+}
+
+// Of one example: a pass over it as it is, then the method in each ball.
+WorkEstimate EstimateAttack(const v1::AttackJob& job) {
+  const AttackFacts* const facts = FindAttack(job.attack());
+  const bool once = facts != nullptr && facts->minimum_norm;
+  const double balls = once ? 1 : static_cast<double>(RadiiOf(job).size());
+  const WorkEstimate method = EstimateMethod(job.attack(), job.data().classes());
+  return {.forward_passes = 1 + balls * method.forward_passes, .backward_passes = balls * method.backward_passes};
+}
+
+}  // namespace
 
 uint64_t ExamplesOf(const v1::Job& job) {
   if (job.spec().has_train()) {
@@ -28,13 +108,14 @@ WorkEstimate EstimateWork(const v1::Job& job) {
     case v1::JobSpec::kEvaluate:
       return {.forward_passes = examples, .backward_passes = 0};
     case v1::JobSpec::kAttack: {
-      // A pass over clean examples; then for each restart its steps, a look at where the last one led, and one at the
-      // witness as it is stored.
-      const v1::Attack& attack = job.spec().attack().attack();
-      const double steps = attack.has_pgd() ? attack.pgd().steps() : 1;
-      const double restarts = attack.has_pgd() ? attack.pgd().restarts() : 1;
-      return {.forward_passes = examples * (1 + restarts * (steps + 2)),
-              .backward_passes = examples * restarts * steps};
+      const v1::AttackJob& attack = job.spec().attack();
+      WorkEstimate one = EstimateAttack(attack);
+      if (attack.attack().has_query_budget()) {
+        const auto budget = static_cast<double>(attack.attack().query_budget());
+        one.forward_passes = std::min(one.forward_passes, budget);
+        one.backward_passes = std::min(one.backward_passes, budget);
+      }
+      return {.forward_passes = examples * one.forward_passes, .backward_passes = examples * one.backward_passes};
     }
     case v1::JobSpec::KIND_NOT_SET:
       break;

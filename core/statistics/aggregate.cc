@@ -29,7 +29,7 @@ bool DescribeCell(const v1::Cell& cell, const v1::JobSpec& spec, v1::MetricRow& 
     data = &spec.attack().data();
     row.set_metric("robust_accuracy");
     row.set_norm(NormName(spec.attack().attack().norm()));
-    row.set_epsilon(spec.attack().attack().epsilon());
+    row.set_epsilon(RadiusOf(cell, spec.attack()));
     row.set_attack(cell.attack());
     row.set_model_digest(ModelDigest(spec.attack().model()));
   } else {
@@ -45,7 +45,8 @@ bool DescribeCell(const v1::Cell& cell, const v1::JobSpec& spec, v1::MetricRow& 
 
 // Fills in the figure of one job.
 void Measure(const VerdictCounts& counts, v1::MetricRow& row) {
-  const uint64_t successes = row.metric() == "clean_accuracy" ? counts.clean_correct : counts.not_broken;
+  const uint64_t successes =
+      row.metric() == "clean_accuracy" ? counts.clean_correct : counts.NotBrokenAt(row.epsilon());
   const Interval interval = ClopperPearson(successes, counts.n, kConfidence);
   row.set_value(static_cast<double>(successes) / static_cast<double>(counts.n));
   row.set_lower(interval.lower);
@@ -94,6 +95,25 @@ v1::MetricRow OverSeeds(const SeedGroup& group) {
 }
 
 }  // namespace
+
+uint64_t VerdictCounts::NotBrokenAt(double epsilon) const {
+  uint64_t broken = 0;
+  for (const auto& [radius, count] : broken_at) broken += radius <= epsilon ? count : 0;
+  return n - broken;
+}
+
+v1::ExampleRecord AtRadius(v1::ExampleRecord record, double epsilon) {
+  // A record of before there were several radii has no broken_at: it is of the one that its job has.
+  if (record.verdict() != v1::VERDICT_BROKEN || !record.has_broken_at() || record.broken_at() <= epsilon) return record;
+  record.set_verdict(v1::VERDICT_UNDECIDED);
+  record.set_adversarial_prediction(-1);
+  record.set_witness_row(-1);
+  record.clear_distance();
+  record.clear_broken_at();
+  record.clear_first_success();
+  record.clear_broken_by();
+  return record;
+}
 
 std::vector<v1::MetricRow> Aggregate(const v1::Experiment& experiment, const v1::Plan& plan,
                                      const std::map<std::string, VerdictCounts>& counts) {

@@ -16,8 +16,14 @@ namespace tightrope {
 struct VerdictCounts {
   uint64_t n = 0;
   uint64_t clean_correct = 0;  // clean_prediction == label
-  uint64_t not_broken = 0;     // verdict robust or undecided
+  // How many are broken from which of the job's radii on; 0: as they are.
+  std::map<double, uint64_t> broken_at{};
+
+  uint64_t NotBrokenAt(double epsilon) const;
 };
+
+// The record of a job with several radii as that of one of them: a witness that lies beyond it is none.
+v1::ExampleRecord AtRadius(v1::ExampleRecord record, double epsilon);
 
 // One row per cell whose job is committed (in the order of the plan's cells), then one row per (model, training,
 // attack, norm, ε) over seeds where every seed is committed and there are jobs of more than one. Deterministic. Rows of

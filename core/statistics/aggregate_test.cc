@@ -60,12 +60,12 @@ class AggregateTest : public ::testing::Test {
     (*inputs_.mutable_torchscript_sha256())["model.pt"] = Sha256("model.pt");
   }
 
-  // Every job committed: the i-th has 100 examples, 90 − i correct, 50 − i not broken.
+  // Every job committed: the i-th has 100 examples, 90 − i correct, 50 − i not broken at any radius.
   std::map<std::string, VerdictCounts> AllCommitted(const v1::Plan& plan) const {
     std::map<std::string, VerdictCounts> counts;
     uint64_t i = 0;
     for (const v1::Job& job : plan.jobs()) {
-      counts[job.digest()] = {.n = 100, .clean_correct = 90 - i, .not_broken = 50 - i};
+      counts[job.digest()] = {.n = 100, .clean_correct = 90 - i, .broken_at = {{0, 50 + i}}};
       ++i;
     }
     return counts;
@@ -105,9 +105,13 @@ TEST_F(AggregateTest, RowOfOneSeed_CarriesItsIntervalAndItsProvenance) {
     if (attack == nullptr && cell.attack() == "pgd") attack = &cell;
   }
   ASSERT_NE(attack, nullptr);
-  const std::vector<v1::MetricRow> rows =
-      Aggregate(experiment_, plan, {{attack->job_digest(), {.n = 1000, .clean_correct = 999, .not_broken = 904}}});
-  ASSERT_THAT(rows, SizeIs(1));
+  const std::vector<v1::MetricRow> rows = Aggregate(
+      experiment_, plan,
+      {{attack->job_digest(), {.n = 1000, .clean_correct = 999, .broken_at = {{0, 1}, {.1, 95}, {.2, 300}}}}});
+  ASSERT_THAT(rows, SizeIs(2));  // the job has two radii
+  EXPECT_EQ(rows[1].epsilon(), .2);
+  EXPECT_EQ(rows[1].value(), .604);
+  EXPECT_EQ(rows[1].job_digest(), rows[0].job_digest());
   v1::MetricRow want;
   want.set_experiment("sweep");
   want.set_model("small_cnn");
@@ -135,7 +139,7 @@ TEST_F(AggregateTest, RowOverSeeds_HasMeanRangeAndSpread_AndNoOneJob) {
   uint64_t correct = 90;
   for (const v1::Cell& cell : plan.cells()) {
     if (cell.attack().empty() && cell.job_digest() != cell.train_job_digest()) {
-      counts[cell.job_digest()] = {.n = 100, .clean_correct = correct, .not_broken = 0};
+      counts[cell.job_digest()] = {.n = 100, .clean_correct = correct};
       correct += 4;
     }
   }
@@ -197,7 +201,7 @@ TEST_F(AggregateTest, NothingCommitted_NoRows) {
   EXPECT_THAT(Aggregate(experiment_, plan, {}), IsEmpty());
   std::map<std::string, VerdictCounts> only_training;
   for (const v1::Job& job : plan.jobs()) {
-    if (job.spec().has_train()) only_training[job.digest()] = {.n = 1, .clean_correct = 0, .not_broken = 0};
+    if (job.spec().has_train()) only_training[job.digest()] = {.n = 1, .clean_correct = 0};
   }
   EXPECT_THAT(only_training, SizeIs(2));
   EXPECT_THAT(Aggregate(experiment_, plan, only_training), IsEmpty());
@@ -211,6 +215,41 @@ TEST_F(AggregateTest, JobsWithoutRecordsOrUnknownToThePlan_GiveNoFigure) {
   counts = AllCommitted(plan);
   plan.clear_jobs();
   EXPECT_THAT(Aggregate(experiment_, plan, counts), IsEmpty());
+}
+
+TEST(VerdictCountsTest, ExampleIsBrokenFromItsRadiusOn) {
+  const VerdictCounts counts = {.n = 10, .clean_correct = 9, .broken_at = {{0, 1}, {.1, 2}, {.3, 3}}};
+  EXPECT_EQ(counts.NotBrokenAt(0), 9u);
+  EXPECT_EQ(counts.NotBrokenAt(.1), 7u);
+  EXPECT_EQ(counts.NotBrokenAt(.2), 7u);
+  EXPECT_EQ(counts.NotBrokenAt(.3), 4u);
+}
+
+TEST(AtRadiusTest, WitnessBeyondTheRadiusIsNone) {
+  v1::ExampleRecord record;
+  record.set_label(3);
+  record.set_clean_prediction(3);
+  record.set_verdict(v1::VERDICT_BROKEN);
+  record.set_adversarial_prediction(4);
+  record.set_distance(.15);
+  record.set_broken_at(.2);
+  record.set_broken_by("pgd");
+  record.set_first_success(5);
+  record.set_forward_passes(9);
+  record.mutable_nearest()->set_linf(.15);
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(AtRadius(record, .2), record));
+  v1::ExampleRecord want;
+  want.set_label(3);
+  want.set_clean_prediction(3);
+  want.set_verdict(v1::VERDICT_UNDECIDED);
+  want.set_adversarial_prediction(-1);
+  want.set_witness_row(-1);
+  want.set_forward_passes(9);
+  want.mutable_nearest()->set_linf(.15);
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(AtRadius(record, .1), want));
+  // Written before jobs had several radii: of the only one.
+  record.clear_broken_at();
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(AtRadius(record, .1), record));
 }
 
 TEST_F(AggregateTest, SameArguments_SameRows) {
