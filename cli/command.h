@@ -14,6 +14,7 @@ using Action = std::function<int()>;
 
 Action DefineRun(CLI::App& app);
 Action DefinePlan(CLI::App& app);
+Action DefineAttacks(CLI::App& app);
 Action DefineCoordinator(CLI::App& app);
 Action DefineWorker(CLI::App& app);
 Action DefineSubmit(CLI::App& app);

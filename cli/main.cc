@@ -26,9 +26,10 @@ struct Subcommand {
   Action (*define)(CLI::App&);
 };
 
-constexpr std::array<Subcommand, 9> kSubcommands = {{
+constexpr std::array<Subcommand, 10> kSubcommands = {{
     {"run", "Run an experiment on this machine: coordinator, workers, progress, summary", DefineRun},
     {"plan", "Show what would run: grid, jobs, shards, what is cached; runs nothing", DefinePlan},
+    {"attacks", "Print the attacks that an experiment can have, with their norms and what they need", DefineAttacks},
     {"results", "Print accuracies with intervals as a table, CSV or JSON", DefineResults},
     {"export", "Write per-example records, training metrics, or model and witness files", DefineExport},
     {"status", "Print how far experiments are and which workers there are", DefineStatus},
