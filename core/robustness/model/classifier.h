@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/artifact/safetensors.h"
+#include "core/robustness/model/kernel_choice.h"
 #include "core/robustness/torch.h"
 #include "tightrope/v1/experiment.pb.h"
 #include "tightrope/v1/plan.pb.h"
@@ -36,19 +37,20 @@ class Classifier {
 };
 
 // As a classifier whose gradients come from the graph.
-class LayerGraph;
 std::unique_ptr<Classifier> MakeClassifier(LayerGraph graph, torch::Device device);
 
-// Loads a trained model of one of our architectures. Errors: INVALID_ARGUMENT (tensors missing, unknown or of another
-// shape).
+// Loads a trained model of one of our architectures, on the kernels that `choose_kernels` says. Errors:
+// INVALID_ARGUMENT (tensors missing, unknown or of another shape), and those of `choose_kernels`.
 absl::StatusOr<std::unique_ptr<Classifier>> LoadTrained(const v1::Architecture& architecture,
                                                         const v1::DatasetRef& data, const SafeTensors& weights,
-                                                        torch::Device device);
+                                                        torch::Device device, const KernelChooser& choose_kernels = {});
 
 // Loads a TorchScript file and tries it on one and on two inputs of the data set's shape. Errors: INVALID_ARGUMENT (not
 // TorchScript, does not take N×C×H×W, does not give N×classes floating-point logits, gives others for the same input
-// again or beside another input, because it was traced in training mode), with what was seen.
+// again or beside another input, because it was traced in training mode), with what was seen, and those of
+// `choose_kernels`, which is asked where the model is a chain of layers that we know.
 absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& path, const v1::DatasetRef& data,
-                                                            torch::Device device);
+                                                            torch::Device device,
+                                                            const KernelChooser& choose_kernels = {});
 
 }  // namespace tightrope

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/jit/passes/freeze_module.h>
 
+#include <algorithm>
 #include <exception>
 #include <memory>
 #include <string>
@@ -10,52 +11,15 @@
 namespace tightrope {
 namespace {
 
+// A block's largest intermediate values, 1 MiB of them, stay in a core's own cache.
+constexpr int64_t kBlockValues = int64_t{1} << 18;
+
 template <typename... Cases>
 struct Overloaded : Cases... {
   using Cases::operator()...;
 };
 template <typename... Cases>
 Overloaded(Cases...) -> Overloaded<Cases...>;
-
-// The first convolution's input has few channels: its gradient is a short product over many output channels, at which
-// the transposed convolution is faster; with more channels it is the other way round.
-ConvolutionGradient GradientFor(const torch::Tensor& weight) {
-  return weight.size(1) <= 4 ? ConvolutionGradient::kTranspose : ConvolutionGradient::kBackward;
-}
-
-torch::Tensor Apply(const ConvolutionLayer& layer, const torch::Tensor& input) {
-  return torch::conv2d(input, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups);
-}
-
-torch::Tensor TransposedConvolution(const ConvolutionLayer& layer, const torch::Tensor& gradient,
-                                    const torch::Tensor& input) {
-  std::vector<int64_t> missing(2);  // rows and columns at the end that no stride reached
-  for (int64_t i = 0; i < 2; ++i) {
-    const int64_t span = layer.dilation[i] * (layer.weight.size(2 + i) - 1) + 1;
-    missing[i] = input.size(2 + i) - ((gradient.size(2 + i) - 1) * layer.stride[i] - 2 * layer.padding[i] + span);
-  }
-  return torch::conv_transpose2d(gradient, layer.weight, {}, layer.stride, layer.padding, missing, layer.groups,
-                                 layer.dilation);
-}
-
-torch::Tensor PullBack(const ConvolutionLayer& layer, const torch::Tensor& gradient, const torch::Tensor& input) {
-  switch (layer.gradient) {
-    case ConvolutionGradient::kTranspose:
-      return TransposedConvolution(layer, gradient, input);
-    case ConvolutionGradient::kMatrix: {
-      TORCH_CHECK(layer.groups == 1, "the matrix form takes one group");
-      const torch::Tensor columns =
-          torch::matmul(layer.weight.flatten(1).t(), gradient.flatten(2));  // N×(in·height·width)×positions
-      return torch::col2im(columns, input.sizes().slice(2), layer.weight.sizes().slice(2), layer.dilation,
-                           layer.padding, layer.stride);
-    }
-    case ConvolutionGradient::kBackward:
-      break;
-  }
-  return std::get<0>(torch::convolution_backward(gradient, input, layer.weight, c10::nullopt, layer.stride,
-                                                 layer.padding, layer.dilation, /*transposed=*/false, {0, 0},
-                                                 layer.groups, {true, false, false}));
-}
 
 torch::Tensor Apply(const BatchNormLayer& layer, const torch::Tensor& input) {
   return torch::batch_norm(input, layer.weight, layer.bias, layer.mean, layer.variance, /*training=*/false,
@@ -68,6 +32,12 @@ torch::Tensor PullBack(const BatchNormLayer& layer, const torch::Tensor& gradien
   return gradient * (gradient.dim() == 4 ? scale.view({-1, 1, 1}) : scale);
 }
 
+ConvolutionLayer WithGuessedKernels(ConvolutionLayer layer) {
+  layer.forward = ForwardKernels(layer).front();
+  layer.gradient = GradientKernels(layer).front();
+  return layer;
+}
+
 // The layer that a module of ours stands for.
 Layer LayerOf(torch::nn::Module& module) {
   if (auto* convolution = module.as<torch::nn::Conv2d>()) {
@@ -78,9 +48,8 @@ Layer LayerOf(torch::nn::Module& module) {
     const auto pair = [](const torch::ExpandingArray<2>& array) {
       return std::vector<int64_t>{(*array)[0], (*array)[1]};
     };
-    return ConvolutionLayer{
-        convolution->weight,      convolution->bias, pair(options.stride()),          pair(*padding),
-        pair(options.dilation()), options.groups(),  GradientFor(convolution->weight)};
+    return WithGuessedKernels({convolution->weight, convolution->bias, pair(options.stride()), pair(*padding),
+                               pair(options.dilation()), options.groups()});
   }
   if (auto* linear = module.as<torch::nn::Linear>()) return LinearLayer{linear->weight, linear->bias};
   if (auto* norm = module.as<torch::nn::BatchNorm2d>()) {
@@ -174,8 +143,7 @@ std::optional<Layer> LayerOf(const torch::jit::Node& node) {
         arguments.Read(4, layer.padding) && arguments.Read(5, layer.dilation) &&
         (!general || arguments.Read(6, transposed)) && arguments.Read(general ? 8 : 6, layer.groups) && !transposed &&
         IsWeight(layer.weight, 4)) {
-      layer.gradient = GradientFor(layer.weight);
-      return layer;
+      return WithGuessedKernels(std::move(layer));
     }
     return std::nullopt;
   }
@@ -242,33 +210,45 @@ std::optional<LayerGraph> LayerGraph::Of(const torch::jit::Module& module, const
   }
 }
 
-torch::Tensor LayerGraph::Logits(const torch::Tensor& inputs) const {
-  torch::NoGradGuard no_grad;
-  torch::Tensor values = inputs.detach();
-  bool ours = false;  // whether `values` may be written over
-  for (const Layer& layer : layers_) {
-    values = std::visit(
-        Overloaded{[&](const ConvolutionLayer& convolution) { return Apply(convolution, values); },
-                   [&](const LinearLayer& linear) { return torch::linear(values, linear.weight, linear.bias); },
-                   [&](const BatchNormLayer& norm) { return Apply(norm, values); },
-                   [&](const ReluLayer&) { return ours ? values.relu_() : values.relu(); },
-                   [&](const MaxPoolLayer& pool) {
-                     return torch::max_pool2d(values, pool.kernel, pool.stride, pool.padding, pool.dilation,
-                                              pool.ceil_mode);
-                   },
-                   [&](const FlattenLayer&) { return values.flatten(1); }},
-        layer);
-    ours = ours || !std::holds_alternative<FlattenLayer>(layer);
+LayerGraph::LayerGraph(std::vector<Layer> layers) : layers_(std::move(layers)) {
+  bool convolves = false;
+  for (size_t i = 0; i < layers_.size() && blocked_ == 0; ++i) {
+    convolves = convolves || std::holds_alternative<ConvolutionLayer>(layers_[i]);
+    if (convolves && std::holds_alternative<FlattenLayer>(layers_[i])) blocked_ = i;
+    // The largest of what is cut off at zero is what is cut off of the largest: the same bits from fewer values.
+    if (i + 1 < layers_.size() && std::holds_alternative<ReluLayer>(layers_[i]) &&
+        std::holds_alternative<MaxPoolLayer>(layers_[i + 1])) {
+      std::swap(layers_[i], layers_[i + 1]);
+    }
   }
-  return values;
 }
 
-LayerGraph::Trace LayerGraph::Forward(const torch::Tensor& inputs) const {
-  torch::NoGradGuard no_grad;
-  Trace trace;
-  torch::Tensor values = inputs.detach();
-  bool ours = false;
-  for (const Layer& layer : layers_) {
+int64_t LayerGraph::BlockRows(const torch::Tensor& inputs) const {
+  if (!inputs.is_cpu() || inputs.dim() != 4) return std::max<int64_t>(inputs.size(0), 1);
+  int64_t channels = inputs.size(1), height = inputs.size(2), width = inputs.size(3);
+  int64_t largest = channels * height * width;  // values of one input between two layers
+  const auto slide = [](int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1;
+  };
+  for (size_t i = 0; i < blocked_; ++i) {
+    const auto step = [&](const auto& layer, int64_t kernel_height, int64_t kernel_width) {
+      height = slide(height, kernel_height, layer.stride[0], layer.padding[0], layer.dilation[0]);
+      width = slide(width, kernel_width, layer.stride[1], layer.padding[1], layer.dilation[1]);
+    };
+    if (const auto* convolution = std::get_if<ConvolutionLayer>(&layers_[i])) {
+      channels = convolution->weight.size(0);
+      step(*convolution, convolution->weight.size(2), convolution->weight.size(3));
+    } else if (const auto* pool = std::get_if<MaxPoolLayer>(&layers_[i])) {
+      step(*pool, pool->kernel[0], pool->kernel[1]);
+    }
+    largest = std::max(largest, channels * height * width);
+  }
+  return std::max<int64_t>(kBlockValues / std::max<int64_t>(largest, 1), 1);
+}
+
+torch::Tensor LayerGraph::Pass(size_t begin, size_t end, torch::Tensor values, std::vector<Kept>* trace) const {
+  bool ours = begin > 0;  // whether `values` may be written over
+  for (size_t i = begin; i < end; ++i) {
     Kept kept;
     values = std::visit(
         Overloaded{[&](const ConvolutionLayer& convolution) {
@@ -283,42 +263,80 @@ LayerGraph::Trace LayerGraph::Forward(const torch::Tensor& inputs) const {
                    },
                    [&](const MaxPoolLayer& pool) {
                      kept.values = values;
-                     auto [pooled, indices] = torch::max_pool2d_with_indices(
-                         values, pool.kernel, pool.stride, pool.padding, pool.dilation, pool.ceil_mode);
-                     kept.indices = indices;
-                     return pooled;
+                     Pooled pooled = Apply(pool, values);
+                     kept.places = pooled.places;
+                     return pooled.values;
                    },
                    [&](const FlattenLayer&) {
                      kept.values = values;
                      return values.flatten(1);
                    }},
-        layer);
-    ours = ours || !std::holds_alternative<FlattenLayer>(layer);
-    trace.kept.push_back(std::move(kept));
+        layers_[i]);
+    ours = ours || !std::holds_alternative<FlattenLayer>(layers_[i]);
+    if (trace != nullptr) trace->push_back(std::move(kept));
   }
-  trace.logits = values;
-  return trace;
+  return values;
 }
 
-torch::Tensor LayerGraph::InputGradient(Trace& trace, const torch::Tensor& weights) const {
-  torch::NoGradGuard no_grad;
-  torch::Tensor gradient = weights;
-  for (size_t i = layers_.size(); i-- > 0;) {
-    const Kept kept = std::move(trace.kept[i]);
+torch::Tensor LayerGraph::PassBack(size_t begin, torch::Tensor gradient, std::vector<Kept> trace) const {
+  for (; !trace.empty(); trace.pop_back()) {
+    const Kept& kept = trace.back();
     gradient = std::visit(
         Overloaded{[&](const ConvolutionLayer& convolution) { return PullBack(convolution, gradient, kept.values); },
                    [&](const LinearLayer& linear) { return torch::mm(gradient, linear.weight); },
                    [&](const BatchNormLayer& norm) { return PullBack(norm, gradient); },
                    [&](const ReluLayer&) { return torch::threshold_backward(gradient, kept.values, 0); },
-                   [&](const MaxPoolLayer& pool) {
-                     return torch::max_pool2d_with_indices_backward(gradient, kept.values, pool.kernel, pool.stride,
-                                                                    pool.padding, pool.dilation, pool.ceil_mode,
-                                                                    kept.indices);
-                   },
+                   [&](const MaxPoolLayer& pool) { return PullBack(pool, gradient, kept.values, kept.places); },
                    [&](const FlattenLayer&) { return gradient.view(kept.values.sizes()); }},
-        layers_[i]);
+        layers_[begin + trace.size() - 1]);
   }
   return gradient;
+}
+
+torch::Tensor LayerGraph::Run(const torch::Tensor& inputs, Trace* trace) const {
+  torch::NoGradGuard no_grad;
+  torch::Tensor values = inputs.detach();
+  const int64_t count = inputs.size(0), rows = BlockRows(inputs);
+  if (trace != nullptr) trace->block_rows = rows;
+  if (blocked_ > 0) {
+    torch::Tensor joined;
+    for (int64_t row = 0; row < std::max<int64_t>(count, 1); row += rows) {
+      const torch::Tensor block = inputs.detach().slice(0, row, row + rows);
+      const torch::Tensor passed = Pass(0, blocked_, block, trace == nullptr ? nullptr : &trace->blocks.emplace_back());
+      if (count <= rows) {
+        values = passed;
+        break;
+      }
+      if (row == 0) {
+        std::vector<int64_t> sizes = passed.sizes().vec();
+        sizes[0] = count;
+        joined = torch::empty(sizes, passed.options());
+        values = joined;
+      }
+      joined.slice(0, row, row + rows).copy_(passed);
+    }
+  }
+  return Pass(blocked_, layers_.size(), values, trace == nullptr ? nullptr : &trace->rest);
+}
+
+torch::Tensor LayerGraph::Logits(const torch::Tensor& inputs) const { return Run(inputs, nullptr); }
+
+LayerGraph::Trace LayerGraph::Forward(const torch::Tensor& inputs) const {
+  Trace trace;
+  trace.logits = Run(inputs, &trace);
+  return trace;
+}
+
+torch::Tensor LayerGraph::InputGradient(Trace& trace, const torch::Tensor& weights) const {
+  torch::NoGradGuard no_grad;
+  const torch::Tensor gradient = PassBack(blocked_, weights, std::move(trace.rest));
+  std::vector<torch::Tensor> parts;
+  for (size_t i = 0; i < trace.blocks.size(); ++i) {
+    const auto row = static_cast<int64_t>(i) * trace.block_rows;
+    parts.push_back(PassBack(0, gradient.slice(0, row, row + trace.block_rows), std::move(trace.blocks[i])));
+  }
+  if (parts.empty()) return gradient;
+  return parts.size() == 1 ? parts.front() : torch::cat(parts);
 }
 
 }  // namespace tightrope

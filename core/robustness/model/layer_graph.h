@@ -5,6 +5,10 @@
 //
 // Weights are shared with the network that the graph was made of, not copied: an optimizer's step on them is seen here.
 // What differs between training and evaluation (dropout, batch norm) is taken as in evaluation.
+//
+// On the CPU the convolutional part, up to the first flattening, runs on a few inputs at a time, from the first layer
+// to the last: what one layer leaves is still in the cache when the next reads it. A batch as a whole does not fit, and
+// the kernels spend up to three quarters of their time waiting for memory.
 #pragma once
 
 #include <cstdint>
@@ -13,24 +17,12 @@
 #include <variant>
 #include <vector>
 
+#include "core/robustness/model/convolution.h"
+#include "core/robustness/model/max_pool.h"
 #include "core/robustness/torch.h"
 
 namespace tightrope {
 
-// What computes a convolution's input gradient. All three are the same sums in another order, so the last bits differ.
-enum class ConvolutionGradient {
-  kBackward,   // the kernel that autograd uses
-  kTranspose,  // the convolution transposed
-  kMatrix,     // one matrix product, whose rows are then added where they overlap
-};
-
-struct ConvolutionLayer {
-  torch::Tensor weight;                            // out×in/groups×height×width float32
-  torch::Tensor bias;                              // out, or undefined
-  std::vector<int64_t> stride, padding, dilation;  // height, width
-  int64_t groups = 1;
-  ConvolutionGradient gradient = ConvolutionGradient::kBackward;
-};
 struct LinearLayer {
   torch::Tensor weight;  // out×in float32
   torch::Tensor bias;    // out, or undefined
@@ -40,10 +32,6 @@ struct BatchNormLayer {                        // by its running statistics
   double epsilon = 0;
 };
 struct ReluLayer {};
-struct MaxPoolLayer {
-  std::vector<int64_t> kernel, stride, padding, dilation;
-  bool ceil_mode = false;
-};
 struct FlattenLayer {};  // all but the first dimension
 
 using Layer = std::variant<ConvolutionLayer, LinearLayer, BatchNormLayer, ReluLayer, MaxPoolLayer, FlattenLayer>;
@@ -51,7 +39,8 @@ using Layer = std::variant<ConvolutionLayer, LinearLayer, BatchNormLayer, ReluLa
 // Immutable but for the weights; safe to share between threads that only read.
 class LayerGraph {
  public:
-  explicit LayerGraph(std::vector<Layer> layers) : layers_(std::move(layers)) {}
+  // Layers may be exchanged where that changes no bit of what comes out.
+  explicit LayerGraph(std::vector<Layer> layers);
   // Of a network of ours. Throws c10::Error for a module that no layer stands for.
   static LayerGraph Of(torch::nn::Sequential& network);
   // Of a TorchScript module in evaluation mode, where it is a chain of such layers; nothing where it is not, or where
@@ -64,21 +53,33 @@ class LayerGraph {
   torch::Tensor Logits(const torch::Tensor& inputs) const;
 
   // What a forward pass leaves behind for the way back.
-  struct Kept {             // of one layer
-    torch::Tensor values;   // convolution, max-pooling, flattening: its input; ReLU: its output
-    torch::Tensor indices;  // max-pooling: of the largest
+  struct Kept {            // of one layer
+    torch::Tensor values;  // convolution, max-pooling, flattening: its input; ReLU: its output
+    torch::Tensor places;  // max-pooling: of the largest
   };
   struct Trace {
     torch::Tensor logits;
-    std::vector<Kept> kept;
+    int64_t block_rows = 0;
+    std::vector<std::vector<Kept>> blocks;  // of the convolutional part: so many inputs each, then layers
+    std::vector<Kept> rest;                 // of the other layers
   };
   Trace Forward(const torch::Tensor& inputs) const;
 
   // The gradient of sum(logits * weights) at the inputs, N×C×H×W. `weights`: N×classes. Uses `trace` up.
   torch::Tensor InputGradient(Trace& trace, const torch::Tensor& weights) const;
 
+  // How many of these inputs run through the convolutional part at a time.
+  int64_t BlockRows(const torch::Tensor& inputs) const;
+
  private:
+  torch::Tensor Run(const torch::Tensor& inputs, Trace* trace) const;
+  // Layers [begin, end) forward; what they leave behind is added to `trace`.
+  torch::Tensor Pass(size_t begin, size_t end, torch::Tensor values, std::vector<Kept>* trace) const;
+  // The layers that left `trace`, from `begin` on, backward.
+  torch::Tensor PassBack(size_t begin, torch::Tensor gradient, std::vector<Kept> trace) const;
+
   std::vector<Layer> layers_;
+  size_t blocked_ = 0;  // layers of the convolutional part
 };
 
 }  // namespace tightrope

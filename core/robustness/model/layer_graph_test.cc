@@ -98,31 +98,6 @@ TEST(LayerGraphTest, InputGradientsAreThoseOfTheTape) {
   }
 }
 
-TEST(LayerGraphTest, AllKernelsGiveTheSameGradientUpToRounding) {
-  for (Case& made : Networks()) {
-    const LayerGraph graph = LayerGraph::Of(made.network);
-    for (const ConvolutionGradient kernel :
-         {ConvolutionGradient::kBackward, ConvolutionGradient::kTranspose, ConvolutionGradient::kMatrix}) {
-      std::vector<Layer> layers = graph.layers();
-      bool applies = true;
-      for (Layer& layer : layers) {
-        if (auto* convolution = std::get_if<ConvolutionLayer>(&layer)) {
-          applies = applies && (kernel != ConvolutionGradient::kMatrix || convolution->groups == 1);
-          convolution->gradient = kernel;
-        }
-      }
-      if (!applies) continue;
-      const LayerGraph other(std::move(layers));
-      const torch::Tensor inputs = Inputs(made, 3);
-      const torch::Tensor weights = torch::randn({3, 4});
-      LayerGraph::Trace trace = other.Forward(inputs);
-      EXPECT_TRUE(
-          torch::allclose(other.InputGradient(trace, weights), Gradient(made.network, inputs, weights), 1e-4, 1e-6))
-          << made.name << " " << static_cast<int>(kernel);
-    }
-  }
-}
-
 TEST(LayerGraphTest, AStepOfTheOptimizerIsSeen) {
   Sequential network(Flatten(), Linear(4, 3));
   const LayerGraph graph = LayerGraph::Of(network);

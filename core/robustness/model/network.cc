@@ -115,11 +115,17 @@ std::unique_ptr<Classifier> MakeClassifier(Sequential network, torch::Device dev
 
 absl::StatusOr<std::unique_ptr<Classifier>> LoadTrained(const v1::Architecture& architecture,
                                                         const v1::DatasetRef& data, const SafeTensors& weights,
-                                                        torch::Device device) {
+                                                        torch::Device device, const KernelChooser& choose_kernels) {
   ABSL_ASSIGN_OR_RETURN(Sequential network, MakeNetwork(architecture, data));
   ABSL_RETURN_IF_ERROR(LoadWeights(weights, *network)) << "cannot load the trained weights";
   return WithoutExceptions("cannot load the trained weights", [&]() -> absl::StatusOr<std::unique_ptr<Classifier>> {
-    return MakeClassifier(std::move(network), device);
+    UseReproducibleArithmetic();
+    network->to(device);
+    LayerGraph graph = LayerGraph::Of(network);
+    if (choose_kernels) {
+      ABSL_ASSIGN_OR_RETURN(graph, choose_kernels(graph, {data.channels(), data.height(), data.width()}));
+    }
+    return MakeClassifier(std::move(graph), device);
   });
 }
 

@@ -24,14 +24,19 @@ class TorchScriptClassifier : public Classifier {
   }
   torch::Device device() const override { return device_; }
 
-  // The same model as a graph, where it is one.
-  std::unique_ptr<Classifier> AsGraph(const v1::DatasetRef& data) const {
+  // The same model as a graph, where it is one; else null.
+  absl::StatusOr<std::unique_ptr<Classifier>> AsGraph(const v1::DatasetRef& data,
+                                                      const KernelChooser& choose_kernels) const {
     const UnoptimizedTorchScript as_written;
     const torch::Tensor probe =
         torch::linspace(0, 1, int64_t{2} * data.channels() * data.height() * data.width(), device_)
             .view({2, data.channels(), data.height(), data.width()});
     std::optional<LayerGraph> graph = LayerGraph::Of(module_, probe);
-    return graph ? MakeClassifier(*std::move(graph), device_) : nullptr;
+    if (!graph) return nullptr;
+    if (choose_kernels) {
+      ABSL_ASSIGN_OR_RETURN(*graph, choose_kernels(*graph, {data.channels(), data.height(), data.width()}));
+    }
+    return MakeClassifier(*std::move(graph), device_);
   }
 
   // Forward passes on zeros and on a ramp; says what is wrong with what comes out.
@@ -81,7 +86,7 @@ class TorchScriptClassifier : public Classifier {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& path, const v1::DatasetRef& data,
-                                                            torch::Device device) {
+                                                            torch::Device device, const KernelChooser& choose_kernels) {
   UseReproducibleArithmetic();
   std::unique_ptr<TorchScriptClassifier> classifier;
   ABSL_RETURN_IF_ERROR(WithoutExceptions(absl::StrCat("not a TorchScript file: ", path), [&] {
@@ -98,7 +103,10 @@ absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& p
         [&] { return classifier->Try(data, rows); }))
         << "the TorchScript model does not fit the data set " << data.name() << ": " << path;
   }
-  if (std::unique_ptr<Classifier> graph = classifier->AsGraph(data)) return graph;
+  ABSL_ASSIGN_OR_RETURN(std::unique_ptr<Classifier> graph,
+                        WithoutExceptions("cannot choose the kernels of the TorchScript model",
+                                          [&] { return classifier->AsGraph(data, choose_kernels); }));
+  if (graph != nullptr) return graph;
   return classifier;
 }
 

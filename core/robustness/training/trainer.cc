@@ -51,7 +51,7 @@ absl::Status CheckTraining(const v1::Training& training, const Dataset& data) {
 class TrainingRun {
  public:
   TrainingRun(const v1::TrainJob& job, const std::string& job_digest, const Dataset& data, torch::Device device,
-              torch::nn::Sequential network, const TrainCallbacks& callbacks)
+              torch::nn::Sequential network, LayerGraph graph, const TrainCallbacks& callbacks)
       : training_(job.training()),
         job_digest_(job_digest),
         data_(data),
@@ -63,7 +63,7 @@ class TrainingRun {
         shuffle_(job.seed(), job_digest, "shuffle"),
         starts_(job.seed(), job_digest, "training attack"),
         network_(std::move(network)),
-        graph_(LayerGraph::Of(network_)),
+        graph_(std::move(graph)),
         update_(training_, network_->named_parameters()) {}
 
   absl::Status Restore(const SafeTensors& checkpoint) {
@@ -176,7 +176,12 @@ absl::StatusOr<TrainedModel> Train(const v1::TrainJob& job, const std::string& j
     UseReproducibleArithmetic();
     InitialiseWeights(*network, RandomStream(job.seed(), job_digest, "weights"));
     network->to(device);
-    TrainingRun run(job, job_digest, data, device, network, callbacks);
+    LayerGraph graph = LayerGraph::Of(network);
+    if (callbacks.choose_kernels && job.training().has_pgd()) {
+      const v1::DatasetRef& image = job.data();
+      ABSL_ASSIGN_OR_RETURN(graph, callbacks.choose_kernels(graph, {image.channels(), image.height(), image.width()}));
+    }
+    TrainingRun run(job, job_digest, data, device, network, std::move(graph), callbacks);
     if (checkpoint != nullptr) {
       ABSL_RETURN_IF_ERROR(run.Restore(*checkpoint)) << "the checkpoint does not fit";
     }
