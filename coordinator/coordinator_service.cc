@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "coordinator/grpc_services.h"
+#include "coordinator/kernels.h"
 #include "coordinator/reactors.h"
 #include "tightrope/v1/coordinator.grpc.pb.h"
 
@@ -34,21 +35,30 @@ class SyncReactor final : public grpc::ServerUnaryReactor {
 
 class CoordinatorRpc final : public v1::Coordinator::CallbackService {
  public:
-  explicit CoordinatorRpc(CoordinatorService* service) : service_(service) {}
+  CoordinatorRpc(CoordinatorService* service, ResultStore* store, BlockingPool* pool)
+      : service_(service), store_(store), pool_(pool) {}
 
   grpc::ServerUnaryReactor* Sync(grpc::CallbackServerContext* context, const v1::SyncRequest* request,
                                  v1::SyncResponse* response) override {
     return new SyncReactor(service_, context, request, response);
   }
 
+  grpc::ServerUnaryReactor* ChooseKernels(grpc::CallbackServerContext* context, const v1::ChooseKernelsRequest* request,
+                                          v1::ChooseKernelsResponse* response) override {
+    return AnswerOnPool<v1::ChooseKernelsResponse>(
+        context, pool_, response, [this, request] { return tightrope::ChooseKernels(*request, *store_); });
+  }
+
  private:
   CoordinatorService* const service_;
+  ResultStore* const store_;
+  BlockingPool* const pool_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeCoordinatorRpc(CoordinatorService* service) {
-  return std::make_unique<CoordinatorRpc>(service);
+std::unique_ptr<grpc::Service> MakeCoordinatorRpc(CoordinatorService* service, ResultStore* store, BlockingPool* pool) {
+  return std::make_unique<CoordinatorRpc>(service, store, pool);
 }
 
 }  // namespace tightrope

@@ -17,7 +17,7 @@ class Service;
 namespace tightrope {
 
 // All arguments must outlive the gRPC server that the service is added to.
-std::unique_ptr<grpc::Service> MakeCoordinatorRpc(CoordinatorService* service);
+std::unique_ptr<grpc::Service> MakeCoordinatorRpc(CoordinatorService* service, ResultStore* store, BlockingPool* pool);
 std::unique_ptr<grpc::Service> MakeArtifactsRpc(const BlobStore* blobs, BlockingPool* pool);
 std::unique_ptr<grpc::Service> MakeExperimentsRpc(CoordinatorService* service, ResultStore* store, BlockingPool* pool);
 

@@ -103,7 +103,7 @@ class Server final : public CoordinatorServer {
 
  private:
   absl::Status Listen(const HostPort& listen) {
-    rpcs_.push_back(MakeCoordinatorRpc(service_.get()));
+    rpcs_.push_back(MakeCoordinatorRpc(service_.get(), store_.get(), &pool_));
     rpcs_.push_back(MakeArtifactsRpc(&blobs_, &pool_));
     rpcs_.push_back(MakeExperimentsRpc(service_.get(), store_.get(), &pool_));
     grpc::EnableDefaultHealthCheckService(true);

@@ -391,5 +391,38 @@ TEST_F(ServerTest, DamagedStoreIsDataLoss) {
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("results.sqlite")));
 }
 
+TEST_F(ServerTest, ProposalsForKernelsOutOfBoundsAreRefused) {
+  Start();
+  v1::ChooseKernelsRequest good;
+  good.set_device_kind("cpu");
+  good.set_library_version("1");
+  for (int i = 0; i < 1000; ++i) {
+    v1::KernelOfSignature& proposal = *good.add_proposals();
+    proposal.set_signature(absl::StrCat(std::string(190, 's'), i));
+    proposal.set_kernel("direct");
+  }
+  const auto ask = [&](const v1::ChooseKernelsRequest& request) {
+    Context context;
+    v1::ChooseKernelsResponse response;
+    const grpc::Status status = coordinator_->ChooseKernels(&context, request, &response);
+    if (!status.ok()) return status.error_code();
+    EXPECT_EQ(response.choices_size(), request.proposals_size());
+    return status.error_code();
+  };
+  EXPECT_EQ(ask(good), grpc::StatusCode::OK);
+  v1::ChooseKernelsRequest bad = good;
+  bad.add_proposals()->CopyFrom(good.proposals(0));
+  EXPECT_EQ(ask(bad), grpc::StatusCode::INVALID_ARGUMENT);
+  bad = good;
+  bad.clear_device_kind();
+  EXPECT_EQ(ask(bad), grpc::StatusCode::INVALID_ARGUMENT);
+  bad = good;
+  bad.set_library_version(std::string(201, 'v'));
+  EXPECT_EQ(ask(bad), grpc::StatusCode::INVALID_ARGUMENT);
+  bad = good;
+  bad.mutable_proposals(999)->set_kernel("");
+  EXPECT_EQ(ask(bad), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
 }  // namespace
 }  // namespace tightrope

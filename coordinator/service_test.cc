@@ -61,6 +61,11 @@ class FailingStore : public ResultStore {
     return failing_ ? absl::ResourceExhaustedError("disk full") : store_->Write(batch);
   }
   absl::StatusOr<uint32_t> NextGeneration() override { return store_->NextGeneration(); }
+  absl::StatusOr<std::vector<v1::KernelOfSignature>> ChooseKernels(
+      const std::string& device_kind, const std::string& library_version,
+      const std::vector<v1::KernelOfSignature>& proposals) override {
+    return store_->ChooseKernels(device_kind, library_version, proposals);
+  }
   absl::StatusOr<std::vector<std::string>> ExperimentNames() override { return store_->ExperimentNames(); }
   absl::StatusOr<StoredExperiment> ReadExperiment(const std::string& name) override {
     return store_->ReadExperiment(name);

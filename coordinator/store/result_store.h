@@ -18,6 +18,7 @@
 #include "absl/types/span.h"
 #include "coordinator/store/stored_job.h"
 #include "core/statistics/aggregate.h"
+#include "tightrope/v1/coordinator.pb.h"
 #include "tightrope/v1/experiment.pb.h"
 #include "tightrope/v1/plan.pb.h"
 #include "tightrope/v1/results.pb.h"
@@ -101,6 +102,12 @@ class ResultStore {
 
   // Errors of all methods: DATA_LOSS (the store is damaged), RESOURCE_EXHAUSTED (disk full, no memory),
   // PERMISSION_DENIED (the store became read-only), UNAVAILABLE (other I/O), INTERNAL (a bug).
+
+  // For each signature its kernel on this kind of device with this version of the libraries: the one stored, else the
+  // one proposed, which is stored, durably, before this returns.
+  virtual absl::StatusOr<std::vector<v1::KernelOfSignature>> ChooseKernels(
+      const std::string& device_kind, const std::string& library_version,
+      const std::vector<v1::KernelOfSignature>& proposals) = 0;
 
   // Errors: also NOT_FOUND (a job that was never submitted). After an error nothing of the batch is stored.
   virtual absl::Status Write(absl::Span<const StoreWrite> batch) = 0;

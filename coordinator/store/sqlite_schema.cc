@@ -125,7 +125,18 @@ CREATE TABLE attempts (
 ) WITHOUT ROWID;
 )sql";
 
-// From version 1 on. Columns stand in the order of kSchema.
+// Which kernel all workers compute a layer with.
+constexpr char kKernels[] = R"sql(
+CREATE TABLE kernels (
+  device_kind TEXT NOT NULL,
+  library_version TEXT NOT NULL,
+  signature TEXT NOT NULL,          -- of a layer and what it is applied to
+  kernel TEXT NOT NULL,
+  PRIMARY KEY (device_kind, library_version, signature)
+) WITHOUT ROWID;
+)sql";
+
+// From version 1 on, without kernels. Columns stand in the order of kSchema.
 constexpr char kToVersion2[] = R"sql(
 ALTER TABLE examples ADD COLUMN broken_at REAL;
 ALTER TABLE examples ADD COLUMN first_success INTEGER NOT NULL DEFAULT 0;
@@ -166,8 +177,8 @@ absl::Status MigrateSqliteSchema(SqliteDatabase& database) {
   const absl::Status migrated = [&]() -> absl::Status {
     ABSL_ASSIGN_OR_RETURN(const int64_t version, Number(database, "PRAGMA user_version"));
     if (version == kSchemaVersion) return absl::OkStatus();
-    return database.Execute(absl::StrCat(version == 0 ? kSchema : kToVersion2, "PRAGMA user_version = ", kSchemaVersion,
-                                         "; PRAGMA application_id = ", kApplicationId, ";"));
+    return database.Execute(absl::StrCat(version == 0 ? kSchema : kToVersion2, kKernels, "PRAGMA user_version = ",
+                                         kSchemaVersion, "; PRAGMA application_id = ", kApplicationId, ";"));
   }();
   if (!migrated.ok()) {
     database.Execute("ROLLBACK").IgnoreError();

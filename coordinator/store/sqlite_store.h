@@ -23,6 +23,9 @@ class SqliteStore : public ResultStore {
   static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(const std::string& path);
 
   absl::StatusOr<uint32_t> NextGeneration() override;
+  absl::StatusOr<std::vector<v1::KernelOfSignature>> ChooseKernels(
+      const std::string& device_kind, const std::string& library_version,
+      const std::vector<v1::KernelOfSignature>& proposals) override;
   absl::Status Write(absl::Span<const StoreWrite> batch) override;
   absl::StatusOr<std::vector<std::string>> ExperimentNames() override;
   absl::StatusOr<StoredExperiment> ReadExperiment(const std::string& name) override;

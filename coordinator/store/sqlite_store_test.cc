@@ -280,6 +280,46 @@ TEST_F(SqliteStoreTest, GenerationGrowsAtEveryStart) {
   EXPECT_EQ(*store_->NextGeneration(), 2u);
 }
 
+v1::KernelOfSignature Kernel(const std::string& signature, const std::string& kernel) {
+  v1::KernelOfSignature made;
+  made.set_signature(signature);
+  made.set_kernel(kernel);
+  return made;
+}
+
+TEST_F(SqliteStoreTest, TheFirstProposalForASignatureIsKept_AlsoAfterReopening) {
+  Open();
+  const auto chosen = [&](const std::string& device, const std::string& library,
+                          const std::vector<v1::KernelOfSignature>& proposals) {
+    std::vector<std::string> kernels;
+    const auto choices = store_->ChooseKernels(device, library, proposals);
+    EXPECT_OK(choices);
+    for (const v1::KernelOfSignature& choice : *choices) {
+      kernels.push_back(absl::StrCat(choice.signature(), "=", choice.kernel()));
+    }
+    return kernels;
+  };
+  EXPECT_THAT(chosen("cpu", "1", {Kernel("a", "x"), Kernel("b", "y"), Kernel("a", "z")}),
+              ElementsAre("a=x", "b=y", "a=x"));
+  EXPECT_THAT(chosen("cpu", "1", {Kernel("c", "y"), Kernel("a", "y")}), ElementsAre("c=y", "a=x"));
+  Open();
+  EXPECT_THAT(chosen("cpu", "1", {Kernel("a", "y"), Kernel("b", "z")}), ElementsAre("a=x", "b=y"));
+  EXPECT_THAT(chosen("gpu", "1", {Kernel("a", "y")}), ElementsAre("a=y"));
+  EXPECT_THAT(chosen("cpu", "2", {Kernel("a", "z")}), ElementsAre("a=z"));
+}
+
+TEST_F(SqliteStoreTest, StoreOfBeforeThereWereKernelsGetsATableForThem) {
+  Open();
+  store_.reset();
+  {
+    auto database = SqliteDatabase::Open(path_, /*read_only=*/false);
+    ASSERT_OK(database);
+    ASSERT_OK((*database)->Execute("DROP TABLE kernels"));
+  }
+  Open();
+  EXPECT_OK(store_->ChooseKernels("cpu", "1", {Kernel("a", "x")}));
+}
+
 TEST_F(SqliteStoreTest, BatchFailsInTheMiddle_NothingOfItIsStored) {
   Open();
   const v1::Job job = Submit(EvaluationExperiment("e", 20, 10)).jobs[0].job;
