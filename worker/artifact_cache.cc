@@ -13,40 +13,10 @@
 namespace tightrope {
 namespace {
 
-// Nobody there, or nobody in time.
-bool IsAway(const absl::Status& status) { return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status); }
-
 // Somebody there, but what came was wrong, or the connection broke in a way that gRPC has no better word for.
 bool IsBroken(const absl::Status& status) {
   return absl::IsDataLoss(status) || absl::IsInternal(status) || absl::IsUnknown(status);
 }
-
-absl::Status Cancelled() { return absl::CancelledError("the attempt was cancelled"); }
-
-// Grows from try to try, starts again when something moved.
-class RetryPause {
- public:
-  explicit RetryPause(const ArtifactCacheOptions& options) : options_(options), next_(options.first_retry) {}
-
-  void Reset() {
-    next_ = options_.first_retry;
-    waited_ = absl::ZeroDuration();
-  }
-
-  // After `failure`. CANCELLED if cancelled before the pause was over; `failure` if there were pauses enough.
-  absl::Status Wait(const absl::Status& failure, const Cancellation& cancellation) {
-    if (waited_ >= options_.give_up_after) return failure;
-    if (cancellation.WaitFor(next_)) return Cancelled();
-    waited_ += next_;
-    next_ = std::min(options_.longest_retry, next_ * 2);
-    return absl::OkStatus();
-  }
-
- private:
-  const ArtifactCacheOptions& options_;
-  absl::Duration next_;
-  absl::Duration waited_ = absl::ZeroDuration();
-};
 
 }  // namespace
 
@@ -100,7 +70,7 @@ void ArtifactCache::Release(const std::string& sha256) {
 }
 
 absl::Status ArtifactCache::Transfer(const std::string& sha256, const Cancellation& cancellation) {
-  RetryPause pause(options_);
+  RetryPause pause(options_.retry);
   std::unique_ptr<BlobStore::Writer> writer;  // holds the first `received` of `total` bytes
   uint64_t received = 0;
   uint64_t total = 0;
@@ -153,7 +123,7 @@ absl::Status ArtifactCache::Transfer(const std::string& sha256, const Cancellati
 }
 
 absl::StatusOr<std::string> ArtifactCache::Put(absl::string_view data, const Cancellation& cancellation) {
-  RetryPause pause(options_);
+  RetryPause pause(options_.retry);
   for (int broken = 0;;) {
     if (cancellation.cancelled()) return Cancelled();
     absl::StatusOr<std::string> sha256 = PutOnce(data);

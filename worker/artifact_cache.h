@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "core/artifact/blob_store.h"
 #include "worker/cancellation.h"
+#include "worker/retry_pause.h"
 
 namespace tightrope {
 
@@ -36,10 +37,7 @@ class ArtifactTransfer {
 };
 
 struct ArtifactCacheOptions {
-  absl::Duration first_retry = absl::Milliseconds(100);
-  absl::Duration longest_retry = absl::Seconds(5);
-  absl::Duration give_up_after =
-      absl::Minutes(10);  // of pauses in a row without a byte: then it is a failure of the attempt
+  RetryOptions retry;  // it starts again with every byte
   // How often a file is tried that comes wrong or short; and how often in a row one of which nothing comes from a
   // coordinator that is there.
   int broken_tries = 3;

@@ -166,9 +166,9 @@ class ArtifactCacheTest : public ::testing::Test {
     absl::StatusOr<BlobStore> store = BlobStore::Open(directory_.path());
     ASSERT_OK(store);
     cache_ = std::make_unique<ArtifactCache>(*std::move(store), connection_->artifacts(),
-                                             ArtifactCacheOptions{.first_retry = absl::Milliseconds(1),
-                                                                  .longest_retry = absl::Milliseconds(20),
-                                                                  .give_up_after = give_up_after});
+                                             ArtifactCacheOptions{.retry = {.first = absl::Milliseconds(1),
+                                                                            .longest = absl::Milliseconds(20),
+                                                                            .give_up_after = give_up_after}});
   }
 
   // Gets `sha256` and expects `bytes`.

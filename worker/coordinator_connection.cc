@@ -152,17 +152,37 @@ class GrpcArtifactTransfer final : public ArtifactTransfer {
   const std::unique_ptr<v1::Artifacts::Stub> stub_;
 };
 
+class GrpcKernelExchange final : public KernelExchange {
+ public:
+  explicit GrpcKernelExchange(const std::shared_ptr<grpc::Channel>& channel)
+      : stub_(v1::Coordinator::NewStub(channel)) {}
+
+  absl::StatusOr<v1::ChooseKernelsResponse> ChooseKernels(const v1::ChooseKernelsRequest& request) override {
+    grpc::ClientContext context;
+    SetDeadline(context, kUnaryDeadline);
+    v1::ChooseKernelsResponse response;
+    const absl::Status status = OfTransfer(stub_->ChooseKernels(&context, request, &response));
+    if (!status.ok()) return status;
+    return response;
+  }
+
+ private:
+  const std::unique_ptr<v1::Coordinator::Stub> stub_;
+};
+
 class GrpcCoordinatorConnection final : public CoordinatorConnection {
  public:
   explicit GrpcCoordinatorConnection(const std::shared_ptr<grpc::Channel>& channel)
-      : sync_(channel), artifacts_(channel) {}
+      : sync_(channel), artifacts_(channel), kernels_(channel) {}
 
   SyncTransport& sync() override { return sync_; }
   ArtifactTransfer& artifacts() override { return artifacts_; }
+  KernelExchange& kernels() override { return kernels_; }
 
  private:
   GrpcSyncTransport sync_;
   GrpcArtifactTransfer artifacts_;
+  GrpcKernelExchange kernels_;
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "worker/artifact_cache.h"
+#include "worker/kernel_table.h"
 #include "worker/lease_loop.h"
 
 namespace tightrope {
@@ -18,6 +19,7 @@ class CoordinatorConnection {
 
   virtual SyncTransport& sync() = 0;
   virtual ArtifactTransfer& artifacts() = 0;
+  virtual KernelExchange& kernels() = 0;
 };
 
 // `address` is host:port. Every address is accepted here; calls to one where nobody listens are UNAVAILABLE.

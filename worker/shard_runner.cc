@@ -10,9 +10,11 @@
 #include "core/fault_point.h"
 #include "core/robustness/attack/run_attack.h"
 #include "core/robustness/model/classifier.h"
+#include "core/robustness/model/kernel_choice.h"
 #include "core/robustness/torch.h"
 #include "core/robustness/training/trainer.h"
 #include "core/status_macros.h"
+#include "core/steady_clock.h"
 #include "spdlog/spdlog.h"
 
 namespace tightrope {
@@ -31,8 +33,8 @@ v1::Artifact MakeArtifact(const std::string& sha256, size_t size, const std::str
 
 class TorchShardRunner final : public ShardRunner {
  public:
-  TorchShardRunner(const std::string& device, ArtifactCache& artifacts, DatasetCache& datasets)
-      : device_(device), artifacts_(artifacts), datasets_(datasets) {}
+  TorchShardRunner(const std::string& device, ArtifactCache& artifacts, DatasetCache& datasets, KernelTable& kernels)
+      : device_(device), artifacts_(artifacts), datasets_(datasets), kernels_(kernels) {}
 
   absl::StatusOr<v1::ShardResult> Run(const v1::Lease& lease, const Cancellation& cancellation,
                                       ShardObserver& observer) override {
@@ -96,6 +98,7 @@ class TorchShardRunner final : public ShardRunner {
           unreported.clear();
           return absl::OkStatus();
         },
+        .choose_kernels = Chooser(cancellation),
     };
     const auto train = [&](const SafeTensors* from) {
       return tightrope::Train(job, lease.id().job_digest(), *data, from, device_, callbacks);
@@ -162,6 +165,18 @@ class TorchShardRunner final : public ShardRunner {
     };
   }
 
+  KernelChooser Chooser(const Cancellation& cancellation) const {
+    return [this, &cancellation](const LayerGraph& graph, at::IntArrayRef image) -> absl::StatusOr<LayerGraph> {
+      const auto propose = [&](const std::vector<std::string>& unknown) {
+        return TimeKernels(graph, image, unknown, device_, SteadyClock());
+      };
+      ABSL_ASSIGN_OR_RETURN(const KernelChoice choice,
+                            kernels_.Choose(DeviceKind(device_), LibTorchVersion(), KernelSignatures(graph, image),
+                                            propose, cancellation));
+      return WithKernels(graph, image, choice);
+    };
+  }
+
   absl::Status AddArtifact(const std::string& bytes, const std::string& role, const Cancellation& cancellation,
                            v1::ShardResult& result) {
     ABSL_ASSIGN_OR_RETURN(const std::string sha256, artifacts_.Put(bytes, cancellation));
@@ -185,11 +200,11 @@ class TorchShardRunner final : public ShardRunner {
     std::unique_ptr<Classifier> classifier;
     if (scripted) {
       ABSL_ASSIGN_OR_RETURN(const std::string path, artifacts_.FetchFile(sha256, cancellation));
-      ABSL_ASSIGN_OR_RETURN(classifier, LoadTorchScript(path, data, device_));
+      ABSL_ASSIGN_OR_RETURN(classifier, LoadTorchScript(path, data, device_, Chooser(cancellation)));
     } else {
       ABSL_ASSIGN_OR_RETURN(const std::string bytes, artifacts_.Read(sha256, cancellation));
       ABSL_ASSIGN_OR_RETURN(const SafeTensors weights, ParseSafeTensors(bytes));
-      ABSL_ASSIGN_OR_RETURN(classifier, LoadTrained(ref.architecture(), data, weights, device_));
+      ABSL_ASSIGN_OR_RETURN(classifier, LoadTrained(ref.architecture(), data, weights, device_, Chooser(cancellation)));
     }
     models_.push_front({.key = key, .classifier = std::move(classifier)});
     if (models_.size() > kModelsKept) models_.pop_back();
@@ -199,15 +214,16 @@ class TorchShardRunner final : public ShardRunner {
   const torch::Device device_;
   ArtifactCache& artifacts_;
   DatasetCache& datasets_;
+  KernelTable& kernels_;
   std::list<LoadedModel> models_;  // the last used first
 };
 
 }  // namespace
 
 std::unique_ptr<ShardRunner> MakeTorchShardRunner(const std::string& device, ArtifactCache& artifacts,
-                                                  DatasetCache& datasets) {
+                                                  DatasetCache& datasets, KernelTable& kernels) {
   UseOneThreadPerExecutor();
-  return std::make_unique<TorchShardRunner>(device, artifacts, datasets);
+  return std::make_unique<TorchShardRunner>(device, artifacts, datasets, kernels);
 }
 
 }  // namespace tightrope

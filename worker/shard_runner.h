@@ -11,6 +11,7 @@
 #include "worker/artifact_cache.h"
 #include "worker/cancellation.h"
 #include "worker/dataset_cache.h"
+#include "worker/kernel_table.h"
 
 namespace tightrope {
 
@@ -33,18 +34,18 @@ class ShardRunner {
   //
   // Errors: CANCELLED (stopped by `cancellation`). INVALID_ARGUMENT and FAILED_PRECONDITION mean that trying again
   // cannot help: an unknown kind of job, a model that does not load or fit, data that is not what the spec says, a loss
-  // that diverged. NOT_FOUND and DATA_LOSS (artifacts, but not checkpoints: a training whose checkpoint is gone or of
-  // no use starts over), RESOURCE_EXHAUSTED (memory, disk), UNAVAILABLE (the coordinator is away for too long) and
-  // INTERNAL (a device that fails) may be tried again. May throw, std::bad_alloc for one: what computes has statuses
-  // for what it meets, and the executor has one for the rest.
+  // that diverged, a kernel that this worker does not have. NOT_FOUND and DATA_LOSS (artifacts, but not checkpoints: a
+  // training whose checkpoint is gone or of no use starts over), RESOURCE_EXHAUSTED (memory, disk), UNAVAILABLE (the
+  // coordinator is away for too long) and INTERNAL (a device that fails) may be tried again. May throw, std::bad_alloc
+  // for one: what computes has statuses for what it meets, and the executor has one for the rest.
   virtual absl::StatusOr<v1::ShardResult> Run(const v1::Lease& lease, const Cancellation& cancellation,
                                               ShardObserver& observer) = 0;
 };
 
 // A runner that computes with LibTorch on `device` ("cpu", "cuda:0"). Call on the thread that will use it. Throws what
 // LibTorch throws where `device` is no device. Keeps the models it used last; data sets are shared with other executors
-// through `datasets`. Both caches must outlive it.
+// through `datasets`, and the choice of kernels through `kernels`. All three must outlive it.
 std::unique_ptr<ShardRunner> MakeTorchShardRunner(const std::string& device, ArtifactCache& artifacts,
-                                                  DatasetCache& datasets);
+                                                  DatasetCache& datasets, KernelTable& kernels);
 
 }  // namespace tightrope

@@ -43,6 +43,16 @@ class FakeTransfer final : public ArtifactTransfer {
   std::map<std::string, std::string> files;
 };
 
+// A coordinator that agrees with whoever asks.
+class AgreeingExchange final : public KernelExchange {
+ public:
+  absl::StatusOr<v1::ChooseKernelsResponse> ChooseKernels(const v1::ChooseKernelsRequest& request) override {
+    v1::ChooseKernelsResponse response;
+    *response.mutable_choices() = request.proposals();
+    return response;
+  }
+};
+
 class Observer final : public ShardObserver {
  public:
   void Progress(double, uint64_t) override {}
@@ -62,9 +72,9 @@ class ShardRunnerTest : public ::testing::Test {
     ASSERT_OK(store);
     artifacts_ = std::make_unique<ArtifactCache>(
         *std::move(store), transfer_,
-        ArtifactCacheOptions{.first_retry = absl::ZeroDuration(), .give_up_after = absl::ZeroDuration()});
+        ArtifactCacheOptions{.retry = {.first = absl::ZeroDuration(), .give_up_after = absl::ZeroDuration()}});
     datasets_ = std::make_unique<DatasetCache>(*artifacts_);
-    runner_ = MakeTorchShardRunner("cpu", *artifacts_, *datasets_);
+    runner_ = MakeTorchShardRunner("cpu", *artifacts_, *datasets_, kernels_);
 
     lease_.mutable_id()->set_job_digest("job");
     lease_.mutable_range()->set_end(1);
@@ -109,6 +119,8 @@ class ShardRunnerTest : public ::testing::Test {
 
   const TemporaryDirectory directory_;
   FakeTransfer transfer_;
+  AgreeingExchange exchange_;
+  KernelTable kernels_{exchange_};
   std::unique_ptr<ArtifactCache> artifacts_;
   std::unique_ptr<DatasetCache> datasets_;
   std::unique_ptr<ShardRunner> runner_;

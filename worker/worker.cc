@@ -54,12 +54,13 @@ Worker::Worker(const WorkerOptions& options, BlobStore cache, RunnerFactory make
       connection_(ConnectToCoordinator(options.coordinator)),
       artifacts_(std::move(cache), connection_->artifacts()),
       datasets_(artifacts_),
+      kernels_(connection_->kernels()),
       loop_(LeaseTable(DrawWorkerId(), InfoOf(options)), options.loop, connection_->sync(), SteadyClock(),
             MakeJitter()) {}
 
 absl::StatusOr<LeaseLoop::End> Worker::Run() {
   const ShardRunnerFactory make_runner = [this](const std::string& device) {
-    return make_runner_(device, artifacts_, datasets_);
+    return make_runner_(device, artifacts_, datasets_, kernels_);
   };
   absl::Status status;
   std::deque<Executor> executors;

@@ -11,6 +11,7 @@
 #include "worker/artifact_cache.h"
 #include "worker/coordinator_connection.h"
 #include "worker/executor.h"
+#include "worker/kernel_table.h"
 #include "worker/lease_loop.h"
 #include "worker/shard_runner.h"
 
@@ -27,8 +28,8 @@ struct WorkerOptions {
 class Worker {
  public:
   // Makes the runner of one executor, on its thread. May throw.
-  using RunnerFactory =
-      std::function<std::unique_ptr<ShardRunner>(const std::string& device, ArtifactCache&, DatasetCache&)>;
+  using RunnerFactory = std::function<std::unique_ptr<ShardRunner>(const std::string& device, ArtifactCache&,
+                                                                   DatasetCache&, KernelTable&)>;
 
   // Opens the cache; speaks to nobody yet. Errors: those of BlobStore::Open for the cache directory (PERMISSION_DENIED,
   // NOT_FOUND, RESOURCE_EXHAUSTED, UNAVAILABLE).
@@ -49,6 +50,7 @@ class Worker {
   const std::unique_ptr<CoordinatorConnection> connection_;
   ArtifactCache artifacts_;
   DatasetCache datasets_;
+  KernelTable kernels_;
   LeaseLoop loop_;
 };
 

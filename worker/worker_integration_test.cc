@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -14,6 +15,7 @@
 #include "coordinator/server.h"
 #include "core/artifact/file.h"
 #include "core/artifact/safetensors.h"
+#include "core/robustness/torch.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/idx_bytes.h"
@@ -25,9 +27,13 @@
 namespace tightrope {
 namespace {
 
+using ::testing::_;
 using ::testing::Contains;
+using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::Pair;
 using ::testing::SizeIs;
 
 constexpr uint32_t kSide = 8;
@@ -107,6 +113,48 @@ void ExpectSame(const Outcome& outcome, const Outcome& expected) {
   EXPECT_EQ(outcome.epochs, expected.epochs);
 }
 
+v1::Experiment ConvolutionalExperiment() {
+  v1::Experiment experiment = SmallExperiment();
+  experiment.mutable_models(0)->mutable_architecture()->mutable_small_cnn();
+  experiment.clear_seeds();
+  experiment.add_seeds(1);
+  v1::PgdTraining& pgd = *experiment.mutable_training(0)->mutable_pgd();
+  pgd.set_norm(v1::NORM_LINF);
+  pgd.set_epsilon(0.05);
+  pgd.set_steps(2);
+  pgd.set_step_size(0.02);
+  pgd.set_random_start(true);
+  return experiment;
+}
+
+// The layers that there are kernels to choose for in that experiment's model.
+std::vector<std::string> SignaturesOfSmallCnn() {
+  std::vector<std::string> signatures;
+  for (const char* way : {"forward", "gradient"}) {
+    for (const char* rest : {" 16x1x4x4 stride 2x2 pad 1x1 dil 1x1 groups 1 on 1x8x8",
+                             " 32x16x4x4 stride 2x2 pad 1x1 dil 1x1 groups 1 on 16x4x4"}) {
+      signatures.push_back(absl::StrCat("conv2d ", way, rest));
+    }
+  }
+  return signatures;
+}
+
+// What the coordinator says to a worker that would take `proposal` for each of them.
+std::map<std::string, std::string> AskForKernels(const std::string& coordinator, const std::string& proposal) {
+  const std::unique_ptr<CoordinatorConnection> connection = ConnectToCoordinator(coordinator);
+  KernelTable table(connection->kernels());
+  const auto propose = [&](const std::vector<std::string>& unknown) {
+    KernelTable::Choice proposals;
+    for (const std::string& signature : unknown) proposals[signature] = proposal;
+    return proposals;
+  };
+  const Cancellation never;
+  const absl::StatusOr<KernelTable::Choice> choice =
+      table.Choose(DeviceKind(torch::kCPU), LibTorchVersion(), SignaturesOfSmallCnn(), propose, never);
+  EXPECT_OK(choice);
+  return choice.value_or(KernelTable::Choice());
+}
+
 // A worker on a thread of its own.
 class RunningWorker {
  public:
@@ -149,8 +197,8 @@ class RunningWorker {
 // Computes one epoch of a training and then waits until it is stopped; anything else as it should.
 class StuckAfterOneEpoch final : public ShardRunner {
  public:
-  StuckAfterOneEpoch(const std::string& device, ArtifactCache& artifacts, DatasetCache& datasets)
-      : runner_(MakeTorchShardRunner(device, artifacts, datasets)) {}
+  StuckAfterOneEpoch(const std::string& device, ArtifactCache& artifacts, DatasetCache& datasets, KernelTable& kernels)
+      : runner_(MakeTorchShardRunner(device, artifacts, datasets, kernels)) {}
 
   absl::StatusOr<v1::ShardResult> Run(const v1::Lease& lease, const Cancellation& cancellation,
                                       ShardObserver& observer) override {
@@ -375,9 +423,10 @@ TEST(WorkerIntegrationTest, TwoWorkersShareTheWork_SameBits) {
 
 TEST(WorkerIntegrationTest, WorkerLeavesInMidTraining_AnotherGoesOnFromTheCheckpoint_SameBits) {
   Cluster cluster;
-  std::unique_ptr<RunningWorker> first =
-      cluster.AddWorker(1, "first", [](const std::string& device, ArtifactCache& artifacts, DatasetCache& datasets) {
-        return std::make_unique<StuckAfterOneEpoch>(device, artifacts, datasets);
+  std::unique_ptr<RunningWorker> first = cluster.AddWorker(
+      1, "first",
+      [](const std::string& device, ArtifactCache& artifacts, DatasetCache& datasets, KernelTable& kernels) {
+        return std::make_unique<StuckAfterOneEpoch>(device, artifacts, datasets, kernels);
       });
   cluster.Submit(SmallExperiment());
   cluster.Await([&](const v1::ExperimentStatus&) { return !cluster.Read().epochs.empty(); });
@@ -416,6 +465,28 @@ TEST(WorkerIntegrationTest, WorkerComesBeforeTheCoordinator) {
   cluster.RestartCoordinator();
   cluster.AwaitFinished();
   ExpectSame(cluster.Read(), Reference());
+}
+
+TEST(WorkerIntegrationTest, KernelsAreChosenByTheFirstWorker_TheSecondTakesThem_AlsoAfterARestart) {
+  Cluster cluster;
+  const std::unique_ptr<RunningWorker> worker = cluster.AddWorker(2);
+  cluster.Submit(ConvolutionalExperiment());
+  EXPECT_THAT(cluster.AwaitFinished().failures(), IsEmpty());
+  const std::map<std::string, std::string> chosen = AskForKernels(cluster.server().address(), "of another worker");
+  EXPECT_THAT(chosen, SizeIs(4));
+  EXPECT_THAT(chosen, Each(Pair(_, Not("of another worker"))));
+  cluster.RestartCoordinator();
+  EXPECT_EQ(AskForKernels(cluster.server().address(), "of a third worker"), chosen);
+}
+
+TEST(WorkerIntegrationTest, KernelsThatAWorkerDoesNotHave_ItRefusesRatherThanRoundDifferently) {
+  Cluster cluster;
+  EXPECT_THAT(AskForKernels(cluster.server().address(), "of tomorrow"), Each(Pair(_, "of tomorrow")));
+  const std::unique_ptr<RunningWorker> worker = cluster.AddWorker(1);
+  cluster.Submit(ConvolutionalExperiment());
+  const v1::ExperimentStatus status = cluster.AwaitFinished();
+  ASSERT_FALSE(status.failures().empty());
+  EXPECT_THAT(status.failures(0).message(), HasSubstr("update the worker: of tomorrow"));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <initializer_list>
 #include <mutex>
@@ -75,6 +76,31 @@ std::string LibTorchVersion() {
     }
   }
   return absl::StrCat(TORCH_VERSION, " (", absl::StrJoin(parts, "; "), ")");
+}
+
+std::string DeviceKind(torch::Device device) {
+  if (device.is_cuda()) {
+    std::array<char, 100> name{};
+    int handle = 0;
+    // The driver's own interface: Debian's LibTorch comes without CUDA's headers.
+    auto* const get = FindSymbol<int(int*, int)>("cuDeviceGet");
+    auto* const get_name = FindSymbol<int(char*, int, int)>("cuDeviceGetName");
+    const int ordinal = device.has_index() ? device.index() : 0;
+    if (get != nullptr && get_name != nullptr && get(&handle, ordinal) == 0 &&
+        get_name(name.data(), static_cast<int>(name.size()) - 1, handle) == 0) {
+      return absl::StrCat("cuda ", name.data());
+    }
+    return "cuda";
+  }
+  std::string kind = "cpu";
+#if defined(__x86_64__)
+  absl::StrAppend(&kind, __builtin_cpu_supports("avx512bw") ? " avx512"
+                         : __builtin_cpu_supports("avx2")   ? " avx2"
+                         : __builtin_cpu_supports("avx")    ? " avx"
+                                                            : " sse");
+#endif
+  if (auto* blas = FindSymbol<char*()>("openblas_get_config")) absl::StrAppend(&kind, "; ", blas());
+  return kind;
 }
 
 absl::StatusOr<std::vector<torch::Device>> ParseDevices(const std::string& flag, int cores) {

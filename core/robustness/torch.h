@@ -32,6 +32,10 @@ void UseReproducibleArithmetic();
 // "1.13.1", and what it was built with.
 std::string LibTorchVersion();
 
+// What makes two devices round alike, besides LibTorch's version: the CPU's instruction sets that libraries choose
+// their kernels by and the BLAS library's own choice; of a GPU its model.
+std::string DeviceKind(torch::Device device);
+
 // Devices for `--devices`: "auto" (every GPU, else `cores` × cpu), or a comma-separated list of cpu (`cores` × cpu) and
 // cuda:N. One entry an executor. Errors: INVALID_ARGUMENT, saying what this machine has.
 absl::StatusOr<std::vector<torch::Device>> ParseDevices(const std::string& flag, int cores);
