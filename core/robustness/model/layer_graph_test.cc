@@ -98,6 +98,26 @@ TEST(LayerGraphTest, InputGradientsAreThoseOfTheTape) {
   }
 }
 
+TEST(LayerGraphTest, ABatchOfSeveralBlocksAndARestIsThatOfTheTape) {
+  Sequential network(BatchNorm2d(1), Conv2d(Conv2dOptions(1, 32, 3).padding(1)), ReLU(), MaxPool2d(2),
+                     Conv2d(Conv2dOptions(32, 4, 3)), ReLU(), Flatten(), Linear(4 * 14 * 14, 5));
+  network->eval();
+  const LayerGraph graph = LayerGraph::Of(network);
+  const int64_t block = graph.BlockRows(torch::rand({100, 1, 32, 32}));
+  EXPECT_GT(block, 1);
+  for (const int64_t rows : {block, block + 1, 3 * block - 1, 3 * block, int64_t{0}}) {
+    const torch::Tensor inputs = torch::rand({rows, 1, 32, 32});
+    const torch::Tensor before = inputs.clone();
+    const torch::Tensor weights = torch::randn({rows, 5});
+    LayerGraph::Trace trace = graph.Forward(inputs);
+    EXPECT_TRUE(torch::equal(trace.logits, graph.Logits(inputs))) << rows;
+    EXPECT_TRUE(torch::allclose(trace.logits, network->forward(inputs), 1e-4, 1e-5)) << rows;
+    const torch::Tensor gradient = graph.InputGradient(trace, weights);
+    EXPECT_TRUE(torch::equal(inputs, before)) << rows;
+    EXPECT_TRUE(rows == 0 || torch::allclose(gradient, Gradient(network, inputs, weights), 1e-4, 1e-5)) << rows;
+  }
+}
+
 TEST(LayerGraphTest, AStepOfTheOptimizerIsSeen) {
   Sequential network(Flatten(), Linear(4, 3));
   const LayerGraph graph = LayerGraph::Of(network);
