@@ -159,6 +159,7 @@ int RunWorker(const Flags& flags) {
 
 int Main(int argc, char** argv) {
   const pid_t parent = getppid();
+  KeepFreedMemory();
   UseOneThreadPerExecutor();
   UseReproducibleArithmetic();
   Flags flags;

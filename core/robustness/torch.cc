@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <array>
@@ -47,6 +48,14 @@ void UseOneThreadPerExecutor() {
 int BlasThreads() {
   if (auto* threads = FindSymbol<int()>("openblas_get_num_threads")) return threads();
   return 0;
+}
+
+void KeepFreedMemory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the largest that glibc takes
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
 }
 
 void UseReproducibleArithmetic() {

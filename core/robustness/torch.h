@@ -1,6 +1,7 @@
 // The only file that includes LibTorch, and the only place for what differs between its versions (1.13 to 2.x).
 #pragma once
 
+#include <torch/csrc/jit/passes/freeze_module.h>
 #include <torch/script.h>
 #include <torch/torch.h>
 
@@ -22,6 +23,11 @@ void UseOneThreadPerExecutor();
 
 // How many threads the BLAS library would use for one product; 0 where it cannot be asked.
 int BlasThreads();
+
+// Memory that tensors free stays with the process. The C library would give large blocks back to the system, and the
+// next tensor of that size would take its page faults anew: a sixth of an attack's time. Process-wide; only glibc knows
+// how.
+void KeepFreedMemory();
 
 // Equal inputs give equal bits on one kind of device: no TF32, no cuDNN auto-tuning, deterministic kernels where
 // LibTorch has them (for CUDA kernels without one, such as the gradient of bilinear interpolation in an imported model,

@@ -18,6 +18,9 @@ class GraphClassifier : public Classifier {
               return graph_.InputGradient(*trace, weights);
             }};
   }
+  std::unique_ptr<WindowedLogits> InWindows(const torch::Tensor& images) override {
+    return MakeWindowedLogits(graph_, images);
+  }
   torch::Device device() const override { return device_; }
 
  private:
@@ -32,9 +35,12 @@ Classifier::TwoWay Classifier::LogitsAndGradient(const torch::Tensor& inputs) {
   const torch::Tensor leaf = inputs.detach().requires_grad_(true);
   const torch::Tensor logits = Logits(leaf);
   return {.logits = logits.detach(), .input_gradient = [leaf, logits](const torch::Tensor& weights) {
+            if (!logits.requires_grad()) return torch::zeros_like(leaf);  // the logits do not depend on the inputs
             return torch::autograd::grad({logits}, {leaf}, {weights})[0];
           }};
 }
+
+std::unique_ptr<WindowedLogits> Classifier::InWindows(const torch::Tensor&) { return nullptr; }
 
 std::unique_ptr<Classifier> MakeClassifier(LayerGraph graph, torch::Device device) {
   return std::make_unique<GraphClassifier>(std::move(graph), device);

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "core/artifact/safetensors.h"
 #include "core/robustness/model/kernel_choice.h"
+#include "core/robustness/model/windowed_logits.h"
 #include "core/robustness/torch.h"
 #include "tightrope/v1/experiment.pb.h"
 #include "tightrope/v1/plan.pb.h"
@@ -32,6 +33,10 @@ class Classifier {
     std::function<torch::Tensor(const torch::Tensor& weights)> input_gradient;
   };
   virtual TwoWay LogitsAndGradient(const torch::Tensor& inputs);
+
+  // For images of which one window changes at a time, from these on; nothing where the model has no quicker way than
+  // Logits. The classifier must outlive it.
+  virtual std::unique_ptr<WindowedLogits> InWindows(const torch::Tensor& images);
 
   virtual torch::Device device() const = 0;
 };

@@ -1,7 +1,5 @@
 #include "core/robustness/model/layer_graph.h"
 
-#include <torch/csrc/jit/passes/freeze_module.h>
-
 #include <algorithm>
 #include <exception>
 #include <memory>
