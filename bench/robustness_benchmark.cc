@@ -52,6 +52,7 @@ void PgdAttackSteps(benchmark::State& state, const std::string& name, v1::Norm n
   }
   v1::AttackJob job;
   job.mutable_attack()->set_norm(norm);
+  job.add_epsilons(0);
   job.mutable_attack()->mutable_pgd()->set_steps(kAttackSteps);
   job.mutable_attack()->mutable_pgd()->set_step_size(0.01);
   job.mutable_attack()->mutable_pgd()->set_restarts(1);
@@ -102,6 +103,7 @@ BENCHMARK_CAPTURE(PgdTrainingEpoch, madry_cnn, "madry_cnn")->Unit(benchmark::kMi
 }  // namespace tightrope
 
 int main(int argc, char** argv) {
+  tightrope::KeepFreedMemory();
   tightrope::UseOneThreadPerExecutor();
   benchmark::AddCustomContext("libtorch", tightrope::LibTorchVersion());
   benchmark::Initialize(&argc, argv);

@@ -1,7 +1,10 @@
 #include "core/robustness/attack/active_batch.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <map>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +12,16 @@
 #include "core/status_macros.h"
 
 namespace tightrope {
+namespace {
+
+// A point this little outside the ball, relative to the radius, is there by rounding and worth moving inside.
+constexpr double kRoundingShare = 1e-4;
+
+void CheckLogits(const torch::Tensor& logits, const torch::Tensor& points) {
+  TORCH_CHECK(logits.dim() == 2 && logits.size(0) == points.size(0), "logits must be N×classes, not ", logits.sizes());
+}
+
+}  // namespace
 
 std::vector<int32_t> Predictions(const torch::Tensor& logits) {
   TORCH_CHECK(logits.dim() == 2 && logits.size(1) > 0 && logits.scalar_type() == torch::kFloat32,
@@ -37,131 +50,217 @@ absl::Status NotFinite(uint32_t example) {
                    example));
 }
 
-torch::Tensor CrossEntropy(const torch::Tensor& logits, const torch::Tensor& labels) {
-  return torch::nn::functional::cross_entropy(logits, labels,
-                                              torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
+ActiveBatch::ActiveBatch(const Run& run, Ball ball, std::vector<Row> rows)
+    : run_(run), ball_(std::move(ball)), rows_(std::move(rows)) {
+  std::vector<int64_t> labels;
+  for (const Row& row : rows_) labels.push_back(row.standing->label);
+  labels_ = torch::tensor(labels, torch::kInt64).to(ball_.centers().device());
 }
 
-torch::Tensor CrossEntropyGradient(const torch::Tensor& logits, const torch::Tensor& labels) {
-  const torch::Tensor rows = labels.unsqueeze(1);
-  return torch::softmax(logits, 1).scatter_add_(1, rows, torch::full_like(rows, -1, logits.scalar_type()));
-}
-
-namespace {
-
-void CheckLogits(const torch::Tensor& logits, const torch::Tensor& points) {
-  TORCH_CHECK(logits.dim() == 2 && logits.size(0) == points.size(0), "logits must be N×classes, not ", logits.sizes());
-}
-
-}  // namespace
-
-ActiveBatch::ActiveBatch(const Run& run, Ball ball, torch::Tensor labels, std::vector<Standing*> standings,
-                         uint32_t restart)
-    : run_(run),
-      ball_(std::move(ball)),
-      labels_(std::move(labels)),
-      standings_(std::move(standings)),
-      restart_(restart) {
-  const torch::Tensor on_cpu = labels_.cpu();
-  label_values_.assign(on_cpu.data_ptr<int64_t>(), on_cpu.data_ptr<int64_t>() + on_cpu.numel());
-}
-
-torch::Tensor ActiveBatch::RandomStart() const {
-  std::vector<uint32_t> examples;
-  examples.reserve(standings_.size());
-  for (const Standing* standing : standings_) examples.push_back(standing->example);
-  return ball_.RandomPoints(run_.stream, examples, restart_);
-}
-
-absl::Status ActiveBatch::Judge(torch::Tensor& points) {
-  torch::NoGradGuard no_grad;
-  ABSL_ASSIGN_OR_RETURN(const std::vector<int64_t> remaining, TakeWitnesses(points, Logits(points, standings_)));
-  if (remaining.size() < standings_.size()) {
-    const torch::Tensor rows = Rows(remaining);
-    Keep(rows, remaining);
-    points = points.index_select(0, rows);
+torch::Tensor ActiveBatch::CleanLogits() const {
+  const int64_t classes = rows_.empty() ? 0 : static_cast<int64_t>(rows_.front().standing->clean_logits.size());
+  torch::Tensor logits = torch::empty({size(), classes}, torch::kFloat32);
+  float* value = logits.data_ptr<float>();
+  for (const Row& row : rows_) {
+    value = std::copy(row.standing->clean_logits.begin(), row.standing->clean_logits.end(), value);
   }
-  return run_.looked();
+  return logits.to(labels_.device());
 }
 
-absl::StatusOr<torch::Tensor> ActiveBatch::Gradient(torch::Tensor& points) {
-  FaultPoint("worker.attack.in-step");
-  for (Standing* standing : standings_) ++standing->forward_passes;
-  const Classifier::TwoWay look = run_.classifier.LogitsAndGradient(points);
-  CheckLogits(look.logits, points);
-  const torch::Tensor weights = CrossEntropyGradient(look.logits, labels_);
-  ABSL_ASSIGN_OR_RETURN(const std::vector<int64_t> remaining, TakeWitnesses(points, look.logits));
-  torch::Tensor rows;
-  if (remaining.size() < standings_.size()) {
-    rows = Rows(remaining);
-    Keep(rows, remaining);
-    points = points.index_select(0, rows);
+torch::Tensor ActiveBatch::Targets(const std::function<uint32_t(uint32_t run)>& rank) const {
+  std::vector<int64_t> targets;
+  for (const Row& row : rows_) {
+    const std::vector<float>& logits = row.standing->clean_logits;
+    std::vector<int64_t> others;
+    for (int64_t k = 0; k < static_cast<int64_t>(logits.size()); ++k) {
+      if (k != row.standing->label) others.push_back(k);
+    }
+    std::stable_sort(others.begin(), others.end(), [&](int64_t a, int64_t b) { return logits[a] > logits[b]; });
+    targets.push_back(others.at(rank(row.run)));
+  }
+  return torch::tensor(targets, torch::kInt64).to(labels_.device());
+}
+
+std::vector<uint32_t> ActiveBatch::Examples() const {
+  std::vector<uint32_t> examples;
+  for (const Row& row : rows_) examples.push_back(row.standing->example);
+  return examples;
+}
+
+std::vector<uint32_t> ActiveBatch::Runs() const {
+  std::vector<uint32_t> runs;
+  for (const Row& row : rows_) runs.push_back(row.run);
+  return runs;
+}
+
+torch::Tensor ActiveBatch::RandomStart() const { return ball_.RandomPoints(run_.stream, Examples(), Runs()); }
+
+torch::Tensor ActiveBatch::SurfaceStart(double factor) const {
+  return (factor == 1 ? ball_ : ball_.Scaled(factor)).SurfacePoints(run_.stream, Examples(), Runs());
+}
+
+ActiveBatch::Following ActiveBatch::Follow(std::initializer_list<torch::Tensor*> tensors) {
+  const size_t before = followed_.size();
+  followed_.insert(followed_.end(), tensors.begin(), tensors.end());
+  return Following(followed_, before);
+}
+
+absl::StatusOr<ActiveBatch::Look> ActiveBatch::Judge(const torch::Tensor& points) {
+  torch::NoGradGuard no_grad;
+  return JudgeLogits(points, run_.classifier.Logits(points));
+}
+
+absl::StatusOr<ActiveBatch::Look> ActiveBatch::JudgeLogits(const torch::Tensor& points, torch::Tensor logits) {
+  Look look{.logits = std::move(logits), .wrong = {}};
+  ABSL_ASSIGN_OR_RETURN(const torch::Tensor rows, Take(points, look.logits, look.wrong));
+  if (rows.defined()) {
+    look.logits = look.logits.index_select(0, rows);
+    look.wrong = look.wrong.index_select(0, rows);
   }
   ABSL_RETURN_IF_ERROR(run_.looked());
-  if (empty()) return torch::Tensor();
-  for (Standing* standing : standings_) ++standing->backward_passes;
-  torch::Tensor gradient = look.input_gradient(weights);
-  return rows.defined() ? gradient.index_select(0, rows) : gradient;
+  return look;
 }
 
-torch::Tensor ActiveBatch::Logits(const torch::Tensor& points, absl::Span<Standing* const> standings) {
-  for (Standing* standing : standings) ++standing->forward_passes;
-  torch::Tensor logits = run_.classifier.Logits(points);
-  CheckLogits(logits, points);
-  return logits;
+absl::StatusOr<ActiveBatch::Slope> ActiveBatch::Gradient(const torch::Tensor& points, const Loss& loss,
+                                                         uint32_t passes) {
+  FaultPoint("worker.attack.in-step");
+  Slope slope;
+  if (passes > 1 && run_.query_budget != UINT64_MAX) {
+    DropDecided(passes);
+    if (empty()) return slope;
+  }
+  for (uint32_t pass = 0; pass < passes; ++pass) {
+    const Classifier::TwoWay look = run_.classifier.LogitsAndGradient(points);
+    CheckLogits(look.logits, points);
+    const LossSlope at_logits = SlopeOf(loss, look.logits);
+    const torch::Tensor gradient = look.input_gradient(at_logits.gradient);
+    if (pass == 0) {
+      slope.logits = look.logits;
+      slope.losses = at_logits.values;
+      slope.gradient = gradient;
+    } else {
+      slope.losses = slope.losses + at_logits.values;
+      slope.gradient = slope.gradient + gradient;
+    }
+  }
+  if (passes > 1) {
+    slope.losses = slope.losses / static_cast<double>(passes);
+    slope.gradient = slope.gradient / static_cast<double>(passes);
+    for (const Row& row : rows_) row.standing->forward_passes += passes - 1;
+  }
+  for (const Row& row : rows_) row.standing->backward_passes += passes;
+  ABSL_ASSIGN_OR_RETURN(const torch::Tensor rows, Take(points, slope.logits, slope.wrong));
+  if (rows.defined()) {
+    for (torch::Tensor* tensor : {&slope.logits, &slope.wrong, &slope.losses, &slope.gradient}) {
+      *tensor = tensor->index_select(0, rows);
+    }
+  }
+  ABSL_RETURN_IF_ERROR(run_.looked());
+  return slope;
 }
 
-absl::StatusOr<std::vector<int64_t>> ActiveBatch::TakeWitnesses(const torch::Tensor& points,
-                                                                const torch::Tensor& logits) {
+absl::StatusOr<torch::Tensor> ActiveBatch::Take(const torch::Tensor& points, const torch::Tensor& logits,
+                                                torch::Tensor& wrong) {
   torch::NoGradGuard no_grad;
+  CheckLogits(logits, points);
   const std::vector<int32_t> predictions = Predictions(logits);
-  std::vector<int64_t> broken;
-  for (size_t row = 0; row < standings_.size(); ++row) {
-    if (predictions[row] < 0) return NotFinite(standings_[row]->example);
-    if (predictions[row] != label_values_[row]) broken.push_back(static_cast<int64_t>(row));
+  std::vector<int64_t> wrong_rows;
+  wrong = torch::zeros({size()}, torch::kBool);
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    ++rows_[i].standing->forward_passes;
+    if (predictions[i] < 0) return NotFinite(rows_[i].standing->example);
+    if (predictions[i] == rows_[i].standing->label) continue;
+    wrong_rows.push_back(static_cast<int64_t>(i));
+    wrong.data_ptr<bool>()[i] = true;
   }
-  std::vector<int64_t> remaining;
-  if (!broken.empty()) {
-    const torch::Tensor rows = Rows(broken);
-    torch::Tensor candidates = points.index_select(0, rows);
-    // What rounding had left outside the ball is moved, and the model asked again about what is there now.
-    const torch::Tensor moved = ball_.Select(rows).MakeFeasible(candidates);
-    std::vector<bool> still_broken(broken.size(), true);
-    if (moved.numel() > 0) {
-      const torch::Tensor moved_on_cpu = moved.cpu();
-      const absl::Span<const int64_t> indices(moved_on_cpu.data_ptr<int64_t>(), moved_on_cpu.numel());
-      std::vector<Standing*> asked;
-      for (const int64_t i : indices) asked.push_back(standings_[broken[i]]);
-      const std::vector<int32_t> again = Predictions(Logits(candidates.index_select(0, moved), asked));
-      for (size_t k = 0; k < indices.size(); ++k) {
-        if (again[k] < 0) return NotFinite(asked[k]->example);
-        still_broken[indices[k]] = again[k] != label_values_[broken[indices[k]]];
-      }
-    }
-    const torch::Tensor stored = candidates.cpu().contiguous();
-    const int64_t elements = stored.numel() / stored.size(0);
-    for (size_t i = 0; i < broken.size(); ++i) {
-      const float* values = stored.data_ptr<float>() + static_cast<int64_t>(i) * elements;
-      if (still_broken[i]) standings_[broken[i]]->witness.assign(values, values + elements);
-    }
+  wrong = wrong.to(labels_.device());
+  if (!wrong_rows.empty()) {
+    ABSL_RETURN_IF_ERROR(TakeCandidates(points, wrong_rows));
   }
-  for (size_t row = 0; row < standings_.size(); ++row) {
-    if (standings_[row]->witness.empty()) remaining.push_back(static_cast<int64_t>(row));
-  }
-  return remaining;
+  return DropDecided();
 }
 
-void ActiveBatch::Keep(const torch::Tensor& rows, const std::vector<int64_t>& indices) {
+absl::Status ActiveBatch::TakeCandidates(const torch::Tensor& points, const std::vector<int64_t>& wrong) {
+  const torch::Tensor rows = Rows(wrong);
+  const torch::Tensor centers = ball_.centers().index_select(0, rows);
+  torch::Tensor candidates = points.index_select(0, rows);
+  torch::Tensor distances = Distances(centers, candidates).cpu();
+  const int64_t norm = DistanceColumn(ball_.norm());
+
+  // What rounding left outside the ball is moved, and the model asked again about what is there now.
+  std::vector<int64_t> outside;
+  std::vector<double> radii;
+  for (size_t i = 0; i < wrong.size(); ++i) {
+    const Standing& standing = *rows_[wrong[i]].standing;
+    const double distance = distances.data_ptr<double>()[4 * i + norm];
+    const double inside = distance <= standing.goal * (1 + kRoundingShare) ? standing.goal : standing.reach;
+    if (distance > inside && distance <= inside * (1 + kRoundingShare)) {
+      outside.push_back(static_cast<int64_t>(i));
+      radii.push_back(inside);
+    }
+  }
+  std::vector<bool> still_wrong(wrong.size(), true);
+  if (!outside.empty()) {
+    const torch::Tensor moved = Rows(outside);
+    torch::Tensor feasible = candidates.index_select(0, moved);
+    Ball(ball_.norm(), centers.index_select(0, moved), torch::tensor(radii, torch::kFloat64)).MakeFeasible(feasible);
+    const std::vector<int32_t> again = Predictions(run_.classifier.Logits(feasible));
+    candidates.index_copy_(0, moved, feasible);
+    for (size_t k = 0; k < outside.size(); ++k) {
+      Standing& standing = *rows_[wrong[outside[k]]].standing;
+      ++standing.forward_passes;
+      if (again[k] < 0) return NotFinite(standing.example);
+      still_wrong[outside[k]] = again[k] != standing.label;
+    }
+    distances = Distances(centers, candidates).cpu();
+  }
+
+  torch::Tensor stored;  // on the CPU, once one of them is a candidate
+  for (size_t i = 0; i < wrong.size(); ++i) {
+    Standing& standing = *rows_[wrong[i]].standing;
+    if (!still_wrong[i]) continue;
+    const double* distance = distances.data_ptr<double>() + 4 * i;
+    for (size_t k = 0; k < 4; ++k) standing.nearest[k] = std::min(standing.nearest[k], distance[k]);
+    if (distance[norm] > standing.reach) continue;
+    if (standing.first_success == 0) standing.first_success = standing.forward_passes;
+    if (distance[norm] >= std::min(standing.candidate.distance, standing.witness.distance)) continue;
+    if (!stored.defined()) stored = candidates.flatten(1).cpu().contiguous();
+    const float* values = stored.data_ptr<float>() + static_cast<int64_t>(i) * stored.size(1);
+    standing.candidate.point.assign(values, values + stored.size(1));
+    standing.candidate.distance = distance[norm];
+    standing.candidate.run = rows_[wrong[i]].run;
+    standing.decided = standing.decided || distance[norm] <= standing.goal;
+  }
+  return absl::OkStatus();
+}
+
+torch::Tensor ActiveBatch::DropDecided(uint64_t passes) {
+  // Where the budget does not cover all of an example's rows, the last ones go.
+  std::map<const Standing*, uint64_t> planned;
+  std::vector<int64_t> remaining;
+  std::vector<Row> kept;
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    Standing& standing = *rows_[i].standing;
+    if (standing.decided) continue;
+    if (run_.query_budget != UINT64_MAX) {
+      if (standing.forward_passes + passes > run_.query_budget) {
+        standing.decided = true;
+        continue;
+      }
+      if (standing.forward_passes + (planned[&standing] += passes) > run_.query_budget) continue;
+    }
+    remaining.push_back(static_cast<int64_t>(i));
+    kept.push_back(rows_[i]);
+  }
+  if (remaining.size() == rows_.size()) return {};
+  const torch::Tensor rows = Rows(remaining);
   ball_ = ball_.Select(rows);
   labels_ = labels_.index_select(0, rows);
-  std::vector<int64_t> label_values;
-  std::vector<Standing*> standings;
-  for (const int64_t index : indices) {
-    label_values.push_back(label_values_[index]);
-    standings.push_back(standings_[index]);
+  rows_ = std::move(kept);
+  for (torch::Tensor* tensor : followed_) {
+    if (tensor->defined()) *tensor = tensor->index_select(0, rows);
   }
-  label_values_ = std::move(label_values);
-  standings_ = std::move(standings);
+  return rows;
 }
 
 torch::Tensor ActiveBatch::Rows(const std::vector<int64_t>& indices) const {

@@ -1,41 +1,97 @@
 #include "core/robustness/attack/attack_method.h"
 
-#include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "core/experiment/attack_table.h"
+#include "core/status_macros.h"
 
 namespace tightrope {
 namespace {
 
-struct Entry {
-  v1::Attack::MethodCase method;
-  std::unique_ptr<AttackMethod> (*make)(const v1::Attack&);
-};
+absl::Status CheckPositive(absl::string_view method, uint64_t steps, uint64_t restarts) {
+  if (steps > 0 && restarts > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(method, " needs at least one step and one restart, not ", steps, " and ", restarts));
+}
 
-constexpr Entry kMethods[] = {
-    {v1::Attack::kFgsm, MakeFgsm},
-    {v1::Attack::kPgd, MakePgd},
-};
+absl::Status CheckClasses(absl::string_view method, uint32_t targets, uint32_t needed, uint32_t classes) {
+  if (targets >= classes) {
+    return absl::InvalidArgumentError(absl::StrCat(method, " has ", targets, " targets, but of ", classes,
+                                                   " classes only ", classes - 1, " are others than the label"));
+  }
+  if (classes < needed) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(method, " needs at least ", needed, " classes, and the data have ", classes));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Check(const v1::Attack& attack, uint32_t classes) {
+  switch (attack.method_case()) {
+    case v1::Attack::kPgd:
+      ABSL_RETURN_IF_ERROR(CheckClasses("pgd", 0, attack.pgd().loss() == v1::ATTACK_LOSS_DLR ? 3 : 2, classes));
+      return CheckPositive("pgd", attack.pgd().steps(), attack.pgd().restarts());
+    case v1::Attack::kApgd: {
+      const v1::ApgdAttack& apgd = attack.apgd();
+      const bool dlr = apgd.loss() == v1::ATTACK_LOSS_DLR;
+      if (!dlr && apgd.loss() != v1::ATTACK_LOSS_CE) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("apgd takes loss ce or dlr, not ", AttackLoss_Name(apgd.loss())));
+      }
+      ABSL_RETURN_IF_ERROR(CheckClasses("apgd", apgd.targets(), !dlr ? 2 : apgd.targets() > 0 ? 4 : 3, classes));
+      return CheckPositive("apgd", apgd.steps(), apgd.restarts());
+    }
+    case v1::Attack::kFab:
+      ABSL_RETURN_IF_ERROR(CheckClasses("fab", attack.fab().targets(), 2, classes));
+      return CheckPositive("fab", attack.fab().steps(), attack.fab().restarts());
+    case v1::Attack::kSquare:
+      return CheckPositive("square", attack.square().queries(), attack.square().restarts());
+    case v1::Attack::kNoise:
+      return CheckPositive("noise", attack.noise().draws(), 1);
+    default:
+      return absl::OkStatus();
+  }
+}
+
+std::unique_ptr<AttackMethod> MakeMethod(const v1::Attack& attack) {
+  switch (attack.method_case()) {
+    case v1::Attack::kFgsm:
+      return MakeFgsm();
+    case v1::Attack::kPgd:
+      return MakePgd(attack.pgd());
+    case v1::Attack::kApgd:
+      return MakeApgd(attack.apgd());
+    case v1::Attack::kFab:
+      return MakeFab(attack.fab());
+    case v1::Attack::kSquare:
+      return MakeSquare(attack.square());
+    case v1::Attack::kNoise:
+      return MakeNoise(attack.noise());
+    case v1::Attack::kAutoattack:  // several
+    case v1::Attack::METHOD_NOT_SET:
+      break;
+  }
+  return nullptr;
+}
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<AttackMethod>> MakeAttackMethod(const v1::Attack& attack) {
-  if (attack.norm() != v1::NORM_LINF && attack.norm() != v1::NORM_L2) {
-    return absl::InvalidArgumentError(absl::StrCat("an attack needs norm linf or l2, not ", attack.norm()));
-  }
-  if (!std::isfinite(attack.epsilon()) || attack.epsilon() < 0) {
+absl::StatusOr<std::vector<AttackMember>> MakeAttack(const v1::Attack& attack, uint32_t classes) {
+  const AttackFacts* facts = FindAttack(attack);
+  if (facts == nullptr) {
     return absl::InvalidArgumentError(
-        absl::StrCat("an attack's epsilon must be finite and at least 0, not ", attack.epsilon()));
+        absl::StrCat("this worker does not know the attack's method; update it. Field number: ", attack.method_case()));
   }
-  if (attack.has_pgd() && (attack.pgd().steps() == 0 || attack.pgd().restarts() == 0)) {
-    return absl::InvalidArgumentError(absl::StrCat("pgd needs at least one step and one restart, not ",
-                                                   attack.pgd().steps(), " and ", attack.pgd().restarts()));
+  if (!facts->Takes(attack.norm())) {
+    return absl::InvalidArgumentError(absl::StrCat(facts->Name(), " does not take norm ", Norm_Name(attack.norm())));
   }
-  for (const Entry& entry : kMethods) {
-    if (entry.method == attack.method_case()) return entry.make(attack);
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("this worker does not know the attack's method; update it. Field number: ", attack.method_case()));
+  if (attack.has_autoattack()) return MakeAutoAttack(attack.autoattack(), attack.norm(), classes);
+  ABSL_RETURN_IF_ERROR(Check(attack, classes));
+  std::vector<AttackMember> members;
+  members.push_back({.name = facts->Name(), .method = MakeMethod(attack)});
+  return members;
 }
 
 }  // namespace tightrope

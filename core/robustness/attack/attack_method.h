@@ -1,9 +1,11 @@
-// An attack's algorithm. To add one: its message in experiment.proto, a file with its class and Make function here, and
-// one line in the table of attack_method.cc.
+// An attack's algorithm. To add one: its message in experiment.proto, its row in the table of attacks
+// (core/experiment), a file with its class and Make function here, and a case in attack_method.cc.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -17,19 +19,38 @@ class AttackMethod {
  public:
   virtual ~AttackMethod() = default;
 
-  // How many times the whole search is run on what the earlier runs left unbroken.
-  virtual uint32_t restarts() const = 0;
-  // Looks at the model that one Run makes at most; for progress.
+  // How many independent searches an example is due: restarts, or restarts × targets. Several of them may stand in one
+  // batch; all end with the first that decides the example.
+  virtual uint32_t runs() const { return 1; }
+  // Looks at the model that one run makes at most; for progress.
   virtual uint64_t looks() const = 0;
-  // One search over a batch that is not empty. Returns the batch's errors as they are.
+  // Whether it searches the nearest point outside of any ball, so that one search serves all radii. The ball's radius
+  // is then the largest that is of use.
+  virtual bool minimizes() const { return false; }
+  // Whether rows of different runs may share a batch.
+  virtual bool mixes_runs() const { return true; }
+  // One search a row over a batch that is not empty. Returns the batch's errors as they are.
   virtual absl::Status Run(ActiveBatch& batch) const = 0;
 };
 
-std::unique_ptr<AttackMethod> MakeFgsm(const v1::Attack& attack);
-std::unique_ptr<AttackMethod> MakePgd(const v1::Attack& attack);
+// One attack of an ensemble, or the only one.
+struct AttackMember {
+  std::string name;  // "pgd", "apgd_t"
+  std::unique_ptr<AttackMethod> method;
+};
 
-// The method that the message names. INVALID_ARGUMENT: none, or a norm, a radius or a number of steps that no attack
-// takes.
-absl::StatusOr<std::unique_ptr<AttackMethod>> MakeAttackMethod(const v1::Attack& attack);
+std::unique_ptr<AttackMethod> MakeFgsm();
+std::unique_ptr<AttackMethod> MakePgd(const v1::PgdAttack& options);
+std::unique_ptr<AttackMethod> MakeApgd(const v1::ApgdAttack& options);
+std::unique_ptr<AttackMethod> MakeFab(const v1::FabAttack& options);
+std::unique_ptr<AttackMethod> MakeSquare(const v1::SquareAttack& options);
+std::unique_ptr<AttackMethod> MakeNoise(const v1::NoiseAttack& options);
+// The members that the version or the composition names, in their order (Croce and Hein 2020).
+absl::StatusOr<std::vector<AttackMember>> MakeAutoAttack(const v1::AutoAttack& options, v1::Norm norm,
+                                                         uint32_t classes);
+
+// What the message names, at least one member. INVALID_ARGUMENT: no method, or a norm, number of steps, targets or
+// classes with which it cannot be run.
+absl::StatusOr<std::vector<AttackMember>> MakeAttack(const v1::Attack& attack, uint32_t classes);
 
 }  // namespace tightrope

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <limits>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "absl/types/span.h"
+#include "core/robustness/attack/toy_dataset.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -38,6 +40,8 @@ torch::Tensor Pixels(torch::IntArrayRef shape, uint32_t ordinal) {
 }
 
 torch::Tensor Radii(int64_t rows, double epsilon) { return torch::full({rows}, epsilon, torch::kFloat64); }
+
+torch::Tensor Steps(int64_t rows, double step) { return torch::full({rows, 1, 1, 1}, step); }
 
 std::vector<uint32_t> Examples(int64_t rows) {
   std::vector<uint32_t> examples(rows);
@@ -163,7 +167,8 @@ TEST(BallTest, EachRowHasItsOwnRadius) {
 TEST(BallTest, LinfRandomPointsAreUniformInTheBox) {
   const torch::Tensor centers = torch::full({500, 1, 8, 8}, 0.5f);
   const torch::Tensor points =
-      Ball(v1::NORM_LINF, centers, Radii(500, 0.25)).RandomPoints(RandomStream(1, "job", "attack"), Examples(500), 0);
+      Ball(v1::NORM_LINF, centers, Radii(500, 0.25))
+          .RandomPoints(RandomStream(1, "job", "attack"), Examples(500), std::vector<uint32_t>(500, 0));
   const torch::Tensor share = (points - centers) / 0.25;  // of 32,000 draws from [-1, 1)
   EXPECT_NEAR(share.mean().item<float>(), 0, 5 * std::sqrt(1.0 / 3 / 32000));
   EXPECT_NEAR(share.square().mean().item<float>(), 1.0 / 3, 5 * std::sqrt(4.0 / 45 / 32000));
@@ -173,7 +178,8 @@ TEST(BallTest, LinfRandomPointsAreUniformInTheBox) {
 TEST(BallTest, L2RandomPointsAreUniformInTheBall) {
   const torch::Tensor centers = torch::full({2000, 1, 3, 3}, 0.5f);
   const torch::Tensor points =
-      Ball(v1::NORM_L2, centers, Radii(2000, 0.4)).RandomPoints(RandomStream(1, "job", "attack"), Examples(2000), 0);
+      Ball(v1::NORM_L2, centers, Radii(2000, 0.4))
+          .RandomPoints(RandomStream(1, "job", "attack"), Examples(2000), std::vector<uint32_t>(2000, 0));
   double volume = 0;  // the share of the ball's volume inside the point's radius, uniform in [0, 1)
   for (int64_t row = 0; row < 2000; ++row) {
     volume += std::pow(Distance(v1::NORM_L2, Row(centers, row), Row(points, row)) / 0.4, 9) / 2000;
@@ -187,11 +193,11 @@ TEST(BallTest, ARandomPointDependsOnTheExampleAndNotOnItsRow) {
   const torch::Tensor centers = torch::full({3, 1, 5, 5}, 0.5f);
   for (const v1::Norm norm : {v1::NORM_LINF, v1::NORM_L2}) {
     const Ball ball(norm, centers, Radii(3, 0.3));
-    const torch::Tensor forward = ball.RandomPoints(stream, {7, 8, 9}, 1);
-    const torch::Tensor backward = ball.RandomPoints(stream, {9, 8, 7}, 1);
+    const torch::Tensor forward = ball.RandomPoints(stream, {7, 8, 9}, {1, 1, 1});
+    const torch::Tensor backward = ball.RandomPoints(stream, {9, 8, 7}, {1, 1, 1});
     EXPECT_TRUE(torch::equal(forward, backward.flip(0)));
     EXPECT_FALSE(torch::equal(forward[0], forward[1]));
-    EXPECT_FALSE(torch::equal(forward, ball.RandomPoints(stream, {7, 8, 9}, 2)));
+    EXPECT_FALSE(torch::equal(forward, ball.RandomPoints(stream, {7, 8, 9}, {2, 2, 2})));
   }
 }
 
@@ -199,10 +205,10 @@ TEST(BallTest, AStepHasItsLengthAndDirection) {
   const torch::Tensor centers = torch::full({1, 1, 1, 2}, 0.5f);
   const torch::Tensor gradient = torch::tensor({3e-20f, -4e-20f}).view({1, 1, 1, 2});
   torch::Tensor linf = centers.clone();
-  Ball(v1::NORM_LINF, centers, Radii(1, 0.5)).Ascend(linf, gradient.clone(), 0.1);
+  Ball(v1::NORM_LINF, centers, Radii(1, 0.5)).Ascend(linf, gradient.clone(), Steps(1, 0.1));
   EXPECT_TRUE(torch::allclose(linf.flatten(), torch::tensor({0.6f, 0.4f}), 0, 1e-6));
   torch::Tensor l2 = centers.clone();
-  Ball(v1::NORM_L2, centers, Radii(1, 0.5)).Ascend(l2, gradient.clone(), 0.1);
+  Ball(v1::NORM_L2, centers, Radii(1, 0.5)).Ascend(l2, gradient.clone(), Steps(1, 0.1));
   EXPECT_TRUE(torch::allclose(l2.flatten(), torch::tensor({0.56f, 0.42f}), 0, 1e-6));
 }
 
@@ -214,7 +220,7 @@ TEST(BallTest, ARowWithoutAGradientStays) {
   gradient[3][0][0][0] = std::numeric_limits<float>::quiet_NaN();
   for (const v1::Norm norm : {v1::NORM_LINF, v1::NORM_L2}) {
     torch::Tensor points = centers.clone();
-    Ball(norm, centers, Radii(4, 0.1)).Ascend(points, gradient.clone(), 0.05);
+    Ball(norm, centers, Radii(4, 0.1)).Ascend(points, gradient.clone(), Steps(4, 0.05));
     EXPECT_TRUE(torch::equal(points[0], centers[0]));
     EXPECT_TRUE(torch::equal(points[1], centers[1]));
     EXPECT_TRUE(torch::equal(points[3], centers[3]));
@@ -223,6 +229,78 @@ TEST(BallTest, ARowWithoutAGradientStays) {
       EXPECT_TRUE(torch::equal(points[2], centers[2]));
     }
   }
+}
+
+TEST(BallTest, OnePassOfAutoPgdsStepIsItsSeveralOperations) {
+  const torch::Tensor centers = Pixels({5, 1, 13, 7}, 40);
+  const Ball ball(v1::NORM_LINF, centers, Radii(5, 0.2));
+  torch::Tensor points = Uniform({5, 1, 13, 7}, 41, 0, 1), before = Uniform({5, 1, 13, 7}, 42, 0, 1);
+  ball.Project(points);
+  ball.Project(before);
+  torch::Tensor gradient = Uniform({5, 1, 13, 7}, 43, -1, 1);
+  gradient.view({-1})[3] = 0;
+  gradient.view({-1})[4] = std::numeric_limits<float>::quiet_NaN();
+  for (const double a : {1.0, 0.75}) {
+    const torch::Tensor step = Steps(5, 0.4);
+    torch::Tensor wanted = points.clone();
+    ball.Ascend(wanted, gradient.nan_to_num(0), step);
+    wanted = points + (wanted - points) * a + (points - before) * (1 - a);
+    ball.Project(wanted);
+    const torch::Tensor next = ball.AscendWithMomentum(points, before, gradient, step, a);
+    EXPECT_TRUE(torch::allclose(next, wanted, 0, 1e-6));
+    ExpectLinfFeasible(centers, next, 0.2);
+  }
+}
+
+TEST(BallTest, L1ProjectionIsFeasibleWithNoTolerance) {
+  const torch::Tensor centers = Pixels({40, 1, 9, 9}, 44);
+  for (const double epsilon : {0.0, 1e-3, 0.5, 12.0, 81.0}) {
+    torch::Tensor points = Uniform({40, 1, 9, 9}, 45, -0.5, 1.5);
+    const Ball ball(v1::NORM_L1, centers, Radii(40, epsilon));
+    ball.Project(points);
+    ball.MakeFeasible(points);
+    for (int64_t row = 0; row < 40; ++row) {
+      ASSERT_LE(Distance(v1::NORM_L1, Row(centers, row), Row(points, row)), epsilon);
+    }
+    ASSERT_GE(points.min().item<float>(), 0);
+    ASSERT_LE(points.max().item<float>(), 1);
+  }
+}
+
+TEST(BallTest, StartsOnTheSurfaceHaveTheLengthOfTheRadius) {
+  const torch::Tensor centers = torch::full({20, 1, 6, 6}, 0.5);  // no clipping
+  const RandomStream stream(1, "job", "attack");
+  const std::vector<std::pair<v1::Norm, double>> balls = {{v1::NORM_LINF, 0.3}, {v1::NORM_L2, 0.4}, {v1::NORM_L1, 0.5}};
+  for (const auto& [norm, epsilon] : balls) {
+    const torch::Tensor points =
+        Ball(norm, centers, Radii(20, epsilon)).SurfacePoints(stream, Examples(20), std::vector<uint32_t>(20, 0));
+    for (int64_t row = 0; row < 20; ++row) {
+      EXPECT_NEAR(Distance(norm, Row(centers, row), Row(points, row)), epsilon, 1e-4);
+    }
+  }
+}
+
+TEST(BallTest, DistancesAreThoseThatAReaderComputes) {
+  for (const int64_t side : {1, 4, 5, 28}) {
+    const torch::Tensor from = Pixels({6, 1, side, side}, 46), to = Pixels({6, 1, side, side}, 47);
+    const torch::Tensor distances = Distances(from, to);
+    for (int64_t row = 0; row < 6; ++row) {
+      for (const v1::Norm norm : {v1::NORM_LINF, v1::NORM_L2, v1::NORM_L1}) {
+        EXPECT_NEAR(distances[row][DistanceColumn(norm)].item<double>(), Distance(norm, Row(from, row), Row(to, row)),
+                    1e-9);
+      }
+      EXPECT_EQ(distances[row][DistanceColumn(v1::NORM_L0)].item<double>(),
+                (from[row] != to[row]).sum().item<double>());
+    }
+  }
+}
+
+TEST(BallTest, OnlyTheChosenRowsAreCopied) {
+  const torch::Tensor from = Uniform({4, 1, 3, 3}, 48, 0, 1);
+  torch::Tensor into = torch::zeros({4, 1, 3, 3});
+  CopyRows(torch::tensor({true, false, false, true}), from, into);
+  EXPECT_TRUE(torch::equal(into[0], from[0]) && torch::equal(into[3], from[3]));
+  EXPECT_EQ(into.slice(0, 1, 3).abs().sum().item<float>(), 0);
 }
 
 }  // namespace

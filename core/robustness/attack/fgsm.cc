@@ -9,25 +9,23 @@ namespace {
 
 class Fgsm : public AttackMethod {
  public:
-  explicit Fgsm(double epsilon) : epsilon_(epsilon) {}
-
-  uint32_t restarts() const override { return 1; }
   uint64_t looks() const override { return 2; }
 
   absl::Status Run(ActiveBatch& batch) const override {
     torch::Tensor points = batch.Inputs();
-    ABSL_ASSIGN_OR_RETURN(const torch::Tensor gradient, batch.Gradient(points));
+    const auto following = batch.Follow({&points});
+    const torch::Tensor& labels = batch.labels();
+    ABSL_ASSIGN_OR_RETURN(ActiveBatch::Slope slope, batch.Gradient(points, [&](const torch::Tensor& logits) {
+      return CrossEntropyLoss(logits, labels);
+    }));
     if (batch.empty()) return absl::OkStatus();
-    batch.ball().Ascend(points, gradient, epsilon_);
-    return batch.Judge(points);
+    batch.ball().Ascend(points, slope.gradient, batch.ball().epsilon().to(torch::kFloat32));
+    return batch.Judge(points).status();
   }
-
- private:
-  double epsilon_;
 };
 
 }  // namespace
 
-std::unique_ptr<AttackMethod> MakeFgsm(const v1::Attack& attack) { return std::make_unique<Fgsm>(attack.epsilon()); }
+std::unique_ptr<AttackMethod> MakeFgsm() { return std::make_unique<Fgsm>(); }
 
 }  // namespace tightrope

@@ -65,7 +65,7 @@ TEST_P(GoldenTest, CleanAndRobustAccuracyAreThePublishedOnes) {
 
   v1::AttackJob job;
   job.mutable_attack()->set_norm(v1::NORM_LINF);
-  job.mutable_attack()->set_epsilon(golden.epsilon);
+  job.add_epsilons(golden.epsilon);
   v1::PgdAttack& pgd = *job.mutable_attack()->mutable_pgd();
   pgd.set_steps(20);
   pgd.set_step_size(golden.step_size);

@@ -1,4 +1,5 @@
-// Projected gradient descent on the cross-entropy (Madry et al. 2018), every iterate judged, the random start included.
+// Projected gradient descent (Madry et al. 2018), with any loss, every iterate judged, the random start included. With
+// momentum μ it is MI-FGSM (Dong et al. 2018, eq. 6): the direction is that of g ← μ·g + ∇/‖∇‖₁.
 #include <memory>
 
 #include "core/robustness/attack/attack_method.h"
@@ -7,35 +8,67 @@
 namespace tightrope {
 namespace {
 
+// The default step crosses the ball's radius this many times.
+constexpr double kRadiiCrossed = 2.5;
+
 class Pgd : public AttackMethod {
  public:
-  Pgd(const v1::PgdAttack& options, double epsilon)
-      : options_(options),
-        step_size_(options.step_size() > 0 ? options.step_size() : 2.5 * epsilon / options.steps()) {}
+  explicit Pgd(const v1::PgdAttack& options) : options_(options) {}
 
-  uint32_t restarts() const override { return options_.restarts(); }
+  uint32_t runs() const override { return options_.restarts(); }
   uint64_t looks() const override { return uint64_t{options_.steps()} + 1; }
 
   absl::Status Run(ActiveBatch& batch) const override {
-    const bool random_start = options_.random_start() || batch.restart() > 0;
-    torch::Tensor points = random_start ? batch.RandomStart() : batch.Inputs();
-    for (uint32_t step = 0; step < options_.steps(); ++step) {
-      ABSL_ASSIGN_OR_RETURN(const torch::Tensor gradient, batch.Gradient(points));
-      if (batch.empty()) return absl::OkStatus();
-      batch.ball().Ascend(points, gradient, step_size_);
+    torch::Tensor points = batch.RandomStart();
+    if (!options_.random_start()) {  // the first run starts at the example itself
+      std::vector<uint8_t> from_example;
+      for (const ActiveBatch::Row& row : batch.rows()) from_example.push_back(row.run == 0 ? 1 : 0);
+      const torch::Tensor mask = torch::tensor(from_example, torch::kUInt8).to(torch::kBool).to(points.device());
+      points = torch::where(mask.view({-1, 1, 1, 1}), batch.Inputs(), points);
     }
-    return batch.Judge(points);
+    torch::Tensor clean = options_.loss() == v1::ATTACK_LOSS_KL ? batch.CleanLogits() : torch::Tensor();
+    torch::Tensor direction;  // the accumulated one, with momentum
+    const auto following = batch.Follow({&points, &clean, &direction});
+    const Loss loss = [&](const torch::Tensor& logits) { return LossOf(logits, batch.labels(), clean); };
+    for (uint32_t step = 0; step < options_.steps(); ++step) {
+      ABSL_ASSIGN_OR_RETURN(ActiveBatch::Slope slope, batch.Gradient(points, loss));
+      if (batch.empty()) return absl::OkStatus();
+      if (options_.momentum() > 0) {
+        const torch::Tensor norms = slope.gradient.flatten(1).abs().sum(1).clamp_min_(1e-35).view({-1, 1, 1, 1});
+        slope.gradient = slope.gradient / norms;
+        if (direction.defined()) slope.gradient.add_(direction, options_.momentum());
+        direction = slope.gradient.clone();
+      }
+      batch.ball().Ascend(points, slope.gradient, StepOf(batch.ball()));
+    }
+    return batch.Judge(points).status();
   }
 
  private:
+  torch::Tensor LossOf(const torch::Tensor& logits, const torch::Tensor& labels, const torch::Tensor& clean) const {
+    switch (options_.loss()) {
+      case v1::ATTACK_LOSS_MARGIN:
+        return MarginLoss(logits, labels);
+      case v1::ATTACK_LOSS_DLR:
+        return DlrLoss(logits, labels);
+      case v1::ATTACK_LOSS_KL:
+        return KlLoss(logits, clean);
+      default:
+        return CrossEntropyLoss(logits, labels);
+    }
+  }
+
+  torch::Tensor StepOf(const Ball& ball) const {
+    const torch::Tensor steps = options_.step_size() > 0 ? torch::full_like(ball.epsilon(), options_.step_size())
+                                                         : ball.epsilon() * (kRadiiCrossed / options_.steps());
+    return steps.to(torch::kFloat32);
+  }
+
   v1::PgdAttack options_;
-  double step_size_;
 };
 
 }  // namespace
 
-std::unique_ptr<AttackMethod> MakePgd(const v1::Attack& attack) {
-  return std::make_unique<Pgd>(attack.pgd(), attack.epsilon());
-}
+std::unique_ptr<AttackMethod> MakePgd(const v1::PgdAttack& options) { return std::make_unique<Pgd>(options); }
 
 }  // namespace tightrope

@@ -1,12 +1,14 @@
 #include "core/robustness/attack/run_attack.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
-#include <iterator>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "core/plan/plan.h"
 #include "core/robustness/attack/active_batch.h"
 #include "core/robustness/attack/attack_method.h"
 #include "core/robustness/attack/ball.h"
@@ -18,12 +20,15 @@
 namespace tightrope {
 namespace {
 
-// Input elements in one batch: enough rows to feed the device's cores, few enough that the activations stay in its
-// cache. A constant, because the rows of a batch decide the last bits of its logits.
-size_t RowsPerBatch(const Dataset& data, torch::Device device) {
+// Rows in one batch: enough to feed the device's cores and to pay for the fixed cost of a step, few enough that what a
+// step keeps stays small. A constant, because the rows of a batch decide the last bits of its logits. `rows` in all are
+// spread evenly, so that none is left for a small batch that costs as much.
+size_t RowsPerBatch(size_t rows, const Dataset& data, torch::Device device) {
   const size_t elements = size_t{data.channels} * data.height * data.width;
-  const size_t batch_elements = device.is_cuda() ? size_t{1} << 21 : size_t{1} << 17;
-  return std::clamp<size_t>(batch_elements / elements, 16, 4096);
+  const size_t batch_elements = device.is_cuda() ? size_t{1} << 21 : size_t{1} << 18;
+  const size_t limit = std::clamp<size_t>(batch_elements / elements, 16, 4096);
+  const size_t batches = std::max<size_t>((rows + limit - 1) / limit, 1);
+  return std::max<size_t>((rows + batches - 1) / batches, 1);
 }
 
 absl::Status CheckRange(const v1::Shard& range, const Dataset& data) {
@@ -41,19 +46,18 @@ std::vector<uint32_t> Indices(const v1::Shard& range) {
   return indices;
 }
 
-// Predictions on the examples as they are, all finite. `report(n)` is called after every batch with the examples done.
-absl::StatusOr<std::vector<int32_t>> CleanPredictions(const v1::Shard& range, const Dataset& data,
-                                                      Classifier& classifier,
-                                                      const std::function<absl::Status(size_t)>& report) {
+// Logits at the examples as they are, N×classes on the CPU, all finite. `report(n)` is called after every batch with
+// the examples done.
+absl::StatusOr<torch::Tensor> CleanLogits(const v1::Shard& range, const Dataset& data, Classifier& classifier,
+                                          const std::function<absl::Status(size_t)>& report) {
   torch::NoGradGuard no_grad;
   const std::vector<uint32_t> indices = Indices(range);
-  const size_t rows = RowsPerBatch(data, classifier.device());
-  std::vector<int32_t> predictions;
-  predictions.reserve(indices.size());
+  const size_t rows = RowsPerBatch(indices.size(), data, classifier.device());
+  std::vector<torch::Tensor> logits;
   for (size_t begin = 0; begin < indices.size(); begin += rows) {
     const absl::Span<const uint32_t> batch = absl::MakeConstSpan(indices).subspan(begin, rows);
-    const std::vector<int32_t> predicted =
-        Predictions(classifier.Logits(MakeBatch(data, batch, classifier.device()).inputs));
+    logits.push_back(classifier.Logits(MakeBatch(data, batch, classifier.device()).inputs).cpu());
+    const std::vector<int32_t> predicted = Predictions(logits.back());
     if (predicted.size() != batch.size()) {
       return absl::InvalidArgumentError(
           absl::StrCat("the model gave ", predicted.size(), " rows of logits for ", batch.size(), " examples"));
@@ -66,142 +70,300 @@ absl::StatusOr<std::vector<int32_t>> CleanPredictions(const v1::Shard& range, co
                          batch[i]));
       }
     }
-    predictions.insert(predictions.end(), predicted.begin(), predicted.end());
-    ABSL_RETURN_IF_ERROR(report(predictions.size()));
+    ABSL_RETURN_IF_ERROR(report(begin + batch.size()));
   }
-  return predictions;
+  return logits.empty() ? torch::empty({0, data.classes}) : torch::cat(logits);
 }
 
 absl::Status Cancelled() { return absl::CancelledError("stopped by its caller"); }
 
-// Asks the model once more about the witnesses of these examples as they are stored, in a batch of their own. A witness
-// that does not hold there, because the logits' last bits depend on the batch, is dropped: its example is searched on.
-absl::Status ConfirmWitnesses(const Dataset& data, Classifier& classifier, const std::vector<Standing*>& standings) {
-  torch::NoGradGuard no_grad;
-  const size_t rows = RowsPerBatch(data, classifier.device());
-  for (size_t begin = 0; begin < standings.size(); begin += rows) {
-    const absl::Span<Standing* const> batch = absl::MakeConstSpan(standings).subspan(begin, rows);
-    torch::Tensor points =
-        torch::empty({static_cast<int64_t>(batch.size()), data.channels, data.height, data.width}, torch::kFloat32);
-    float* point = points.data_ptr<float>();
-    for (const Standing* standing : batch) {
-      point = std::copy(standing->witness.begin(), standing->witness.end(), point);
+// An example's way through the attack.
+struct Progress {
+  Standing standing;
+  int32_t adversarial_prediction = -1;  // at the confirmed witness
+  std::string broken_by;
+  // Of the member that runs now: at this place among the radii and before, it has failed; -1: at none yet.
+  int failed = -1;
+  int probe = 0;          // the place it is tried at now
+  bool searched = false;  // it has run at all
+};
+
+// Runs an attack over a shard's examples and all radii of its job.
+//
+// A witness counts at every radius that is not smaller than its distance, and a member that failed at a radius counts
+// as having failed at the smaller ones; so each example has a place among the radii below which it is open, and a
+// member is run only there, by bisection. The first member is tried a quarter of the open radii below the smallest that
+// is broken, because a failure costs a whole search and a success little; the others start right below it, because most
+// of them find no more. A search for the nearest point runs once. With one radius all this is a plain run.
+class AttackRun {
+ public:
+  AttackRun(const v1::AttackJob& job, const std::string& job_digest, const Dataset& data, Classifier& classifier,
+            const EvaluationCallback& progress)
+      : job_(job),
+        data_(data),
+        classifier_(classifier),
+        progress_(progress),
+        stream_(job.seed(), job_digest, "attack"),
+        radii_(RadiiOf(job)) {}
+
+  absl::StatusOr<AttackOutcome> Run(const v1::Shard& range) {
+    ABSL_RETURN_IF_ERROR(CheckRadii());
+    ABSL_ASSIGN_OR_RETURN(members_, MakeAttack(job_.attack(), data_.classes));
+    ABSL_ASSIGN_OR_RETURN(const torch::Tensor clean, CleanLogits(range, data_, classifier_, [&](size_t) {
+                            return progress_({}) ? absl::OkStatus() : Cancelled();
+                          }));
+    Begin(range, clean);
+    for (size_t member = 0; member < members_.size(); ++member) {
+      for (Progress& example : examples_) {
+        example.failed = -1;
+        example.searched = false;
+      }
+      for (uint32_t round = 0;; ++round) {
+        std::vector<Progress*> open = ChooseProbes(member);
+        if (open.empty()) break;
+        ABSL_RETURN_IF_ERROR(Search(member, round, std::move(open)));
+      }
     }
-    const std::vector<int32_t> predictions = Predictions(classifier.Logits(points.to(classifier.device())));
-    for (size_t k = 0; k < batch.size(); ++k) {
-      Standing& standing = *batch[k];
-      ++standing.forward_passes;
-      if (predictions[k] < 0) return NotFinite(standing.example);
-      if (predictions[k] == data.labels[standing.example]) {
-        standing.witness.clear();
-      } else {
-        standing.adversarial_prediction = predictions[k];
+    AttackOutcome outcome = TakeVerdicts(range, Predictions(clean));
+    progress_({.fraction = 1, .examples_done = examples_.size()});
+    return outcome;
+  }
+
+ private:
+  absl::Status CheckRadii() const {
+    for (size_t i = 0; i < radii_.size(); ++i) {
+      if (std::isfinite(radii_[i]) && radii_[i] >= 0 && (i == 0 || radii_[i] > radii_[i - 1])) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("an attack's epsilons must be finite, at least 0 and ascending, not ", radii_[i]));
+    }
+    return absl::OkStatus();
+  }
+
+  void Begin(const v1::Shard& range, const torch::Tensor& clean) {
+    const std::vector<int32_t> predictions = Predictions(clean);
+    const torch::Tensor rows = clean.contiguous();
+    examples_.resize(predictions.size());
+    for (size_t i = 0; i < examples_.size(); ++i) {
+      Standing& standing = examples_[i].standing;
+      standing.example = static_cast<uint32_t>(range.begin() + i);
+      standing.label = data_.labels[standing.example];
+      standing.forward_passes = 1;
+      const float* logits = rows.data_ptr<float>() + static_cast<int64_t>(i) * rows.size(1);
+      standing.clean_logits.assign(logits, logits + rows.size(1));
+      if (predictions[i] != standing.label) {
+        standing.witness.distance = 0;
+        standing.nearest.fill(0);
+        standing.first_success = 1;
       }
     }
   }
-  return absl::OkStatus();
-}
 
-// Runs every restart of `method` over what is not broken yet, in batches.
-absl::Status Search(const v1::AttackJob& job, const std::string& job_digest, const AttackMethod& method,
-                    const Dataset& data, Classifier& classifier, std::vector<Standing*> active, size_t examples,
-                    const EvaluationCallback& progress) {
-  const RandomStream stream(job.seed(), job_digest, "attack");
-  const size_t rows = RowsPerBatch(data, classifier.device());
-  const size_t decided_at_start = examples - active.size();
-  for (uint32_t restart = 0; restart < method.restarts() && !active.empty(); ++restart) {
-    for (size_t begin = 0; begin < active.size(); begin += rows) {
-      const size_t n = std::min(rows, active.size() - begin);
+  // The smallest radius at which the example is broken, as a place; the number of radii where it is at none.
+  int BrokenAt(const Progress& example) const {
+    return static_cast<int>(std::lower_bound(radii_.begin(), radii_.end(), example.standing.witness.distance) -
+                            radii_.begin());
+  }
+
+  // The examples that the member may still do something about, with the radii to try.
+  std::vector<Progress*> ChooseProbes(size_t member) {
+    const bool minimizes = members_[member].method->minimizes();
+    std::vector<Progress*> open;
+    for (Progress& example : examples_) {
+      const int broken = BrokenAt(example);
+      if (example.standing.witness.distance == 0 || example.failed >= broken - 1 || OutOfBudget(example) ||
+          (minimizes && example.searched)) {
+        continue;
+      }
+      const bool right_below = minimizes || (member > 0 && !example.searched);
+      example.probe = broken - (right_below ? 1 : std::max(1, (broken - example.failed) / 4));
+      open.push_back(&example);
+    }
+    return open;
+  }
+
+  uint64_t Budget() const { return job_.attack().query_budget() > 0 ? job_.attack().query_budget() : UINT64_MAX; }
+  bool OutOfBudget(const Progress& example) const { return example.standing.forward_passes >= Budget(); }
+
+  // Runs a member once over these examples, each at the radius of its probe.
+  absl::Status Search(size_t member, uint32_t round, const std::vector<Progress*>& open) {
+    const AttackMethod& method = *members_[member].method;
+    for (Progress* example : open) {
+      Standing& standing = example->standing;
+      standing.reach = radii_[BrokenAt(*example) - 1];
+      standing.radius = radii_[example->probe];
+      standing.goal = method.minimizes() ? radii_.front() : standing.radius;
+      standing.decided = false;
+      standing.candidate = {};
+      example->searched = true;
+    }
+    // Runs first, so that an example's second run is not begun in vain where its first succeeds.
+    std::vector<ActiveBatch::Row> queue;
+    for (uint32_t run = 0; run < method.runs(); ++run) {
+      for (Progress* example : open) queue.push_back({.standing = &example->standing, .run = run});
+    }
+    const size_t limit = RowsPerBatch(method.mixes_runs() ? queue.size() : open.size(), data_, classifier_.device());
+    const size_t examples_open = open.size();
+    for (size_t next = 0; next < queue.size();) {
+      const size_t begin = next;
+      std::vector<ActiveBatch::Row> rows;
+      std::map<const Standing*, uint64_t> planned;
+      for (; next < queue.size() && rows.size() < limit; ++next) {
+        const ActiveBatch::Row& row = queue[next];
+        if (row.standing->decided || row.standing->forward_passes + planned[row.standing] >= Budget()) continue;
+        if (!method.mixes_runs() && !rows.empty() && rows.front().run != row.run) break;
+        ++planned[row.standing];
+        rows.push_back(row);
+      }
+      if (rows.empty()) break;
       uint64_t looks = 0;
-      const ActiveBatch::Run run{
-          .classifier = classifier, .stream = stream, .looked = [&] {
-            const double in_batch = std::min(1.0, static_cast<double>(++looks) / static_cast<double>(method.looks()));
-            const double in_restart =
-                (static_cast<double>(begin) + static_cast<double>(n) * in_batch) / static_cast<double>(active.size());
-            const bool last = restart + 1 == method.restarts();
-            return progress({.fraction = (restart + in_restart) / method.restarts(),
-                             .examples_done = decided_at_start + (last ? begin : 0)})
-                       ? absl::OkStatus()
-                       : Cancelled();
-          }};
-      std::vector<Standing*> standings(active.begin() + begin, active.begin() + begin + n);
-      std::vector<uint32_t> indices;
-      for (const Standing* standing : standings) indices.push_back(standing->example);
-      DatasetBatch batch = MakeBatch(data, indices, classifier.device());
-      const torch::Tensor epsilon = torch::full({static_cast<int64_t>(n)}, job.attack().epsilon(), torch::kFloat64);
-      ActiveBatch active_batch(run, Ball(job.attack().norm(), std::move(batch.inputs), epsilon),
-                               std::move(batch.labels), std::move(standings), restart);
-      ABSL_RETURN_IF_ERROR(method.Run(active_batch));
+      const auto looked = [&] {
+        const double in_batch = std::min(1.0, static_cast<double>(++looks) / static_cast<double>(method.looks()));
+        const double in_round = (static_cast<double>(begin) + static_cast<double>(next - begin) * in_batch) /
+                                static_cast<double>(queue.size());
+        return Report(member, round, in_round, examples_open);
+      };
+      ABSL_RETURN_IF_ERROR(RunBatch(method, rows, looked));
+      ABSL_ASSIGN_OR_RETURN(const Dropped dropped, ConfirmCandidates(members_[member].name, open));
+      // Runs that a candidate ended which then did not hold are due again.
+      for (const ActiveBatch::Row& row : rows) {
+        const auto found = dropped.find(row.standing);
+        if (found != dropped.end() && row.run > found->second) queue.push_back(row);
+      }
     }
-    const auto is_broken = [](const Standing* standing) { return !standing->witness.empty(); };
-    std::vector<Standing*> found;
-    std::copy_if(active.begin(), active.end(), std::back_inserter(found), is_broken);
-    ABSL_RETURN_IF_ERROR(ConfirmWitnesses(data, classifier, found));
-    active.erase(std::remove_if(active.begin(), active.end(), is_broken), active.end());
+    for (Progress* example : open) {
+      if (BrokenAt(*example) > example->probe || method.minimizes()) example->failed = example->probe;
+    }
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
-}
 
-// Writes down what the search found.
-void TakeVerdicts(const v1::AttackJob& job, const Dataset& data, const std::vector<Standing>& standings,
-                  AttackOutcome& outcome) {
-  for (size_t i = 0; i < standings.size(); ++i) {
-    const Standing& standing = standings[i];
-    v1::ExampleRecord& record = outcome.records[i];
-    record.set_forward_passes(standing.forward_passes);
-    record.set_backward_passes(standing.backward_passes);
-    if (standing.witness.empty()) continue;
-    const torch::Tensor clean = MakeBatch(data, {standing.example}, torch::kCPU).inputs;
-    record.set_verdict(v1::VERDICT_BROKEN);
-    record.set_adversarial_prediction(standing.adversarial_prediction);
-    record.set_distance(Distance(job.attack().norm(),
-                                 absl::MakeConstSpan(clean.data_ptr<float>(), static_cast<size_t>(clean.numel())),
-                                 standing.witness));
-    record.set_witness_row(static_cast<int32_t>(outcome.witnesses.rows++));
-    outcome.witnesses.values.insert(outcome.witnesses.values.end(), standing.witness.begin(), standing.witness.end());
+  // Of one member the first round is the longest; each next one is taken to be half of what is left.
+  absl::Status Report(size_t member, uint32_t round, double in_round, size_t examples_open) const {
+    const double left = radii_.size() == 1 ? 0 : std::pow(0.5, round + 1);
+    const double in_member = radii_.size() == 1 ? in_round : 1 - 2 * left + left * in_round;
+    const double fraction = (static_cast<double>(member) + in_member) / static_cast<double>(members_.size());
+    return progress_({.fraction = fraction, .examples_done = examples_.size() - examples_open}) ? absl::OkStatus()
+                                                                                                : Cancelled();
   }
-}
 
-absl::StatusOr<AttackOutcome> Run(const v1::AttackJob& job, const std::string& job_digest, const v1::Shard& range,
-                                  const Dataset& data, Classifier& classifier, const EvaluationCallback& progress) {
-  ABSL_RETURN_IF_ERROR(CheckRange(range, data));
-  ABSL_ASSIGN_OR_RETURN(const std::unique_ptr<AttackMethod> method, MakeAttackMethod(job.attack()));
-  ABSL_ASSIGN_OR_RETURN(const std::vector<int32_t> clean, CleanPredictions(range, data, classifier, [&](size_t) {
-                          return progress({}) ? absl::OkStatus() : Cancelled();
-                        }));
-  AttackOutcome outcome;
-  std::vector<Standing> standings(clean.size());
-  std::vector<Standing*> active;
-  for (size_t i = 0; i < clean.size(); ++i) {
-    standings[i].example = static_cast<uint32_t>(range.begin() + i);
-    standings[i].forward_passes = 1;
-    v1::ExampleRecord& record = outcome.records.emplace_back();
-    record.set_index(standings[i].example);
-    record.set_label(data.labels[standings[i].example]);
-    record.set_clean_prediction(clean[i]);
-    record.set_witness_row(-1);
-    if (clean[i] == record.label()) {
-      record.set_verdict(v1::VERDICT_UNDECIDED);
-      record.set_adversarial_prediction(-1);
-      active.push_back(&standings[i]);
-    } else {  // broken as it is
+  absl::Status RunBatch(const AttackMethod& method, const std::vector<ActiveBatch::Row>& rows,
+                        const std::function<absl::Status()>& looked) {
+    const ActiveBatch::Run run{
+        .classifier = classifier_, .stream = stream_, .query_budget = Budget(), .looked = looked};
+    std::vector<uint32_t> indices;
+    std::vector<double> radii;
+    for (const ActiveBatch::Row& row : rows) {
+      indices.push_back(row.standing->example);
+      radii.push_back(row.standing->radius);
+    }
+    Ball ball(job_.attack().norm(), MakeBatch(data_, indices, classifier_.device()).inputs,
+              torch::tensor(radii, torch::kFloat64));
+    ActiveBatch batch(run, std::move(ball), rows);
+    torch::NoGradGuard no_grad;
+    return method.Run(batch);
+  }
+
+  // Asks the model once more about the candidates as they are stored, in a batch of their own. One that does not hold
+  // there, because the logits' last bits depend on the batch, is dropped.
+  using Dropped = std::map<const Standing*, uint32_t>;  // and the runs that had found them
+  absl::StatusOr<Dropped> ConfirmCandidates(const std::string& member, const std::vector<Progress*>& open) {
+    torch::NoGradGuard no_grad;
+    Dropped dropped;
+    std::vector<Progress*> found;
+    for (Progress* example : open) {
+      if (!example->standing.candidate.point.empty()) found.push_back(example);
+    }
+    const size_t limit = RowsPerBatch(found.size(), data_, classifier_.device());
+    for (size_t begin = 0; begin < found.size(); begin += limit) {
+      const absl::Span<Progress* const> batch = absl::MakeConstSpan(found).subspan(begin, limit);
+      torch::Tensor points = torch::empty(
+          {static_cast<int64_t>(batch.size()), data_.channels, data_.height, data_.width}, torch::kFloat32);
+      float* point = points.data_ptr<float>();
+      for (const Progress* example : batch) {
+        point = std::copy(example->standing.candidate.point.begin(), example->standing.candidate.point.end(), point);
+      }
+      const std::vector<int32_t> predictions = Predictions(classifier_.Logits(points.to(classifier_.device())));
+      for (size_t k = 0; k < batch.size(); ++k) {
+        Standing& standing = batch[k]->standing;
+        ++standing.forward_passes;
+        if (predictions[k] < 0) return NotFinite(standing.example);
+        if (predictions[k] != standing.label) {
+          standing.witness = std::move(standing.candidate);
+          batch[k]->adversarial_prediction = predictions[k];
+          batch[k]->broken_by = member;
+        } else {
+          standing.decided = OutOfBudget(*batch[k]);
+          dropped.emplace(&standing, standing.candidate.run);
+        }
+        standing.candidate = {};
+      }
+    }
+    return dropped;
+  }
+
+  // Writes down what was found.
+  AttackOutcome TakeVerdicts(const v1::Shard& range, const std::vector<int32_t>& clean) const {
+    AttackOutcome outcome;
+    for (size_t i = 0; i < examples_.size(); ++i) {
+      const Progress& example = examples_[i];
+      const Standing& standing = example.standing;
+      v1::ExampleRecord& record = outcome.records.emplace_back();
+      record.set_index(range.begin() + i);
+      record.set_label(static_cast<int32_t>(standing.label));
+      record.set_clean_prediction(clean[i]);
+      record.set_forward_passes(standing.forward_passes);
+      record.set_backward_passes(standing.backward_passes);
+      record.set_witness_row(-1);
+      if (standing.nearest[0] < Standing::kNever) {
+        v1::ExampleRecord::Nearest& nearest = *record.mutable_nearest();
+        nearest.set_linf(standing.nearest[0]);
+        nearest.set_l2(standing.nearest[1]);
+        nearest.set_l1(standing.nearest[2]);
+        nearest.set_l0(standing.nearest[3]);
+      }
+      if (clean[i] != standing.label) {  // broken as it is
+        record.set_verdict(v1::VERDICT_BROKEN);
+        record.set_adversarial_prediction(clean[i]);
+        record.set_broken_at(0);
+        record.set_first_success(standing.first_success);
+        continue;
+      }
+      if (standing.witness.point.empty()) {
+        record.set_verdict(v1::VERDICT_UNDECIDED);
+        record.set_adversarial_prediction(-1);
+        continue;
+      }
       record.set_verdict(v1::VERDICT_BROKEN);
-      record.set_adversarial_prediction(clean[i]);
+      record.set_adversarial_prediction(example.adversarial_prediction);
+      record.set_distance(standing.witness.distance);
+      record.set_broken_at(radii_[BrokenAt(example)]);
+      record.set_first_success(standing.first_success);
+      record.set_broken_by(example.broken_by);
+      record.set_witness_row(static_cast<int32_t>(outcome.witnesses.rows++));
+      outcome.witnesses.values.insert(outcome.witnesses.values.end(), standing.witness.point.begin(),
+                                      standing.witness.point.end());
     }
+    return outcome;
   }
-  ABSL_RETURN_IF_ERROR(Search(job, job_digest, *method, data, classifier, std::move(active), clean.size(), progress));
-  TakeVerdicts(job, data, standings, outcome);
-  progress({.fraction = 1, .examples_done = clean.size()});
-  return outcome;
-}
+
+  const v1::AttackJob& job_;
+  const Dataset& data_;
+  Classifier& classifier_;
+  const EvaluationCallback& progress_;
+  const RandomStream stream_;
+  const std::vector<double> radii_;  // ascending
+  std::vector<AttackMember> members_;
+  std::vector<Progress> examples_;
+};
 
 }  // namespace
 
 absl::StatusOr<AttackOutcome> RunAttack(const v1::AttackJob& job, const std::string& job_digest, const v1::Shard& range,
                                         const Dataset& data, Classifier& classifier,
                                         const EvaluationCallback& progress) {
-  return WithoutExceptions("the attack cannot be run on this model and data",
-                           [&] { return Run(job, job_digest, range, data, classifier, progress); });
+  return WithoutExceptions("the attack cannot be run on this model and data", [&]() -> absl::StatusOr<AttackOutcome> {
+    ABSL_RETURN_IF_ERROR(CheckRange(range, data));
+    return AttackRun(job, job_digest, data, classifier, progress).Run(range);
+  });
 }
 
 absl::StatusOr<std::vector<v1::ExampleRecord>> RunEvaluation(const v1::Shard& range, const Dataset& data,
@@ -211,13 +373,13 @@ absl::StatusOr<std::vector<v1::ExampleRecord>> RunEvaluation(const v1::Shard& ra
       "the model cannot be evaluated on this data", [&]() -> absl::StatusOr<std::vector<v1::ExampleRecord>> {
         ABSL_RETURN_IF_ERROR(CheckRange(range, data));
         const size_t examples = range.end() - range.begin();
-        ABSL_ASSIGN_OR_RETURN(
-            const std::vector<int32_t> predictions, CleanPredictions(range, data, classifier, [&](size_t done) {
-              return progress(
-                         {.fraction = static_cast<double>(done) / static_cast<double>(examples), .examples_done = done})
-                         ? absl::OkStatus()
-                         : Cancelled();
-            }));
+        ABSL_ASSIGN_OR_RETURN(const torch::Tensor logits, CleanLogits(range, data, classifier, [&](size_t done) {
+                                return progress({.fraction = static_cast<double>(done) / static_cast<double>(examples),
+                                                 .examples_done = done})
+                                           ? absl::OkStatus()
+                                           : Cancelled();
+                              }));
+        const std::vector<int32_t> predictions = Predictions(logits);
         std::vector<v1::ExampleRecord> records(examples);
         for (size_t i = 0; i < examples; ++i) {
           records[i].set_index(range.begin() + i);

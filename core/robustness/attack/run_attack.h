@@ -31,11 +31,11 @@ struct AttackOutcome {
   Witnesses witnesses;                     // row r belongs to the record with witness_row == r
 };
 
-// `range` is in examples of `data`; random draws are keyed by (job.seed, job_digest); of `job` only the attack and the
-// seed are read. `progress` must not be empty. A witness is recorded only if the model gets it wrong as it is stored.
-// Errors: INVALID_ARGUMENT (an attack that cannot be run, a model that does not fit the data, logits that are NaN or
-// infinite on clean examples or under attack: names the first), CANCELLED, and RESOURCE_EXHAUSTED and INTERNAL of
-// StatusFromException.
+// `range` is in examples of `data`; random draws are keyed by (job.seed, job_digest); of `job` only the attack, its
+// radii and the seed are read. `progress` must not be empty. A witness is recorded only if the model gets it wrong as
+// it is stored. Errors: INVALID_ARGUMENT (an attack that cannot be run, a model that does not fit the data, logits that
+// are NaN or infinite on clean examples or under attack: names the first), CANCELLED, and RESOURCE_EXHAUSTED and
+// INTERNAL of StatusFromException.
 absl::StatusOr<AttackOutcome> RunAttack(const v1::AttackJob& job, const std::string& job_digest, const v1::Shard& range,
                                         const Dataset& data, Classifier& classifier,
                                         const EvaluationCallback& progress);

@@ -1,12 +1,15 @@
-// A small made-up data set for tests and benchmarks.
+// A small made-up data set for tests and benchmarks, and the distance that its readers compute.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
 #include "absl/types/span.h"
 #include "core/dataset/dataset.h"
 #include "core/robustness/random_stream.h"
+#include "tightrope/v1/experiment.pb.h"
 #include "tightrope/v1/plan.pb.h"
 
 namespace tightrope {
@@ -44,6 +47,18 @@ inline v1::DatasetRef ToyReference(const Dataset& data) {
   reference.set_width(data.width);
   reference.set_classes(data.classes);
   return reference;
+}
+
+// As a reader of the stored values would compute it.
+inline double Distance(v1::Norm norm, absl::Span<const float> from, absl::Span<const float> to) {
+  double largest = 0, squares = 0, sum = 0;
+  for (size_t i = 0; i < from.size(); ++i) {
+    const double difference = std::abs(double{to[i]} - double{from[i]});
+    largest = std::max(largest, difference);
+    squares += difference * difference;
+    sum += difference;
+  }
+  return norm == v1::NORM_L2 ? std::sqrt(squares) : norm == v1::NORM_L1 ? sum : largest;
 }
 
 }  // namespace tightrope

@@ -13,6 +13,7 @@
 #include "core/robustness/attack/active_batch.h"
 #include "core/robustness/attack/ball.h"
 #include "core/robustness/attack/dataset_batch.h"
+#include "core/robustness/attack/loss.h"
 #include "core/robustness/model/layer_graph.h"
 #include "core/robustness/model/network.h"
 #include "core/robustness/model/weights.h"
@@ -108,7 +109,7 @@ class TrainingRun {
       }
       metrics.set_learning_rate(LearningRate(training_, step, steps_per_epoch_, total_steps_));
       const torch::Tensor logits = network_->forward(batch.inputs);
-      const torch::Tensor loss = CrossEntropy(logits, batch.labels) / static_cast<double>(indices.size());
+      const torch::Tensor loss = CrossEntropyLoss(logits, batch.labels).mean();
       const double loss_value = loss.item<double>();
       if (!std::isfinite(loss_value)) {
         return absl::FailedPreconditionError(
@@ -145,7 +146,9 @@ class TrainingRun {
     const double epsilon = share * pgd.epsilon();
     const double step_size = pgd.step_size() > 0 ? share * pgd.step_size() : 2.5 * epsilon / pgd.steps();
     const Ball ball(pgd.norm(), batch.inputs, torch::full({batch.inputs.size(0)}, epsilon, torch::kFloat64));
-    torch::Tensor points = pgd.random_start() ? ball.RandomPoints(starts_, indices, epoch) : batch.inputs.clone();
+    torch::Tensor points = pgd.random_start()
+                               ? ball.RandomPoints(starts_, indices, std::vector<uint32_t>(indices.size(), epoch))
+                               : batch.inputs.clone();
     return CraftPgdExamples(graph_, ball, std::move(points), batch.labels, pgd.steps(), step_size);
   }
 

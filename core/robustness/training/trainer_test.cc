@@ -103,7 +103,7 @@ TEST_F(TrainerTest, AdversarialTrainingResistsTheAttackThatStandardTrainingDoesN
   const Dataset data = MakeToyDataset(300, 6, 3, 0.7);
   v1::AttackJob attack;
   attack.mutable_attack()->set_norm(v1::NORM_LINF);
-  attack.mutable_attack()->set_epsilon(0.12);
+  attack.add_epsilons(0.12);
   attack.mutable_attack()->mutable_pgd()->set_steps(20);
   attack.mutable_attack()->mutable_pgd()->set_restarts(1);
   v1::Shard all;

@@ -1,0 +1,66 @@
+#include "core/robustness/attack/loss.h"
+
+namespace tightrope {
+namespace {
+
+// Croce and Hein's implementation adds it to the denominator, so that equal logits give no infinity.
+constexpr double kTiny = 1e-12;
+
+torch::Tensor At(const torch::Tensor& logits, const torch::Tensor& classes) {
+  return logits.gather(1, classes.view({-1, 1})).squeeze(1);
+}
+
+// The largest logits of each row, largest first.
+std::tuple<torch::Tensor, torch::Tensor> Largest(const torch::Tensor& logits, int64_t count) {
+  TORCH_CHECK(logits.size(1) >= count, "this loss needs at least ", count, " classes, not ", logits.size(1));
+  return logits.topk(count, 1);
+}
+
+}  // namespace
+
+torch::Tensor CrossEntropyLoss(const torch::Tensor& logits, const torch::Tensor& labels) {
+  return -At(logits.log_softmax(1), labels);
+}
+
+torch::Tensor TargetedCrossEntropyLoss(const torch::Tensor& logits, const torch::Tensor& targets) {
+  return At(logits.log_softmax(1), targets);
+}
+
+torch::Tensor MarginLoss(const torch::Tensor& logits, const torch::Tensor& labels) {
+  const auto [values, classes] = Largest(logits, 2);
+  const torch::Tensor other = torch::where(classes.select(1, 0) == labels, values.select(1, 1), values.select(1, 0));
+  return other - At(logits, labels);
+}
+
+torch::Tensor TargetedMarginLoss(const torch::Tensor& logits, const torch::Tensor& labels,
+                                 const torch::Tensor& targets) {
+  return At(logits, targets) - At(logits, labels);
+}
+
+torch::Tensor DlrLoss(const torch::Tensor& logits, const torch::Tensor& labels) {
+  const auto [values, classes] = Largest(logits, 3);
+  const torch::Tensor other = torch::where(classes.select(1, 0) == labels, values.select(1, 1), values.select(1, 0));
+  return (other - At(logits, labels)) / (values.select(1, 0) - values.select(1, 2) + kTiny);
+}
+
+torch::Tensor TargetedDlrLoss(const torch::Tensor& logits, const torch::Tensor& labels, const torch::Tensor& targets) {
+  const auto [values, classes] = Largest(logits, 4);
+  const torch::Tensor scale = values.select(1, 0) - 0.5 * (values.select(1, 2) + values.select(1, 3));
+  return (At(logits, targets) - At(logits, labels)) / (scale + kTiny);
+}
+
+torch::Tensor KlLoss(const torch::Tensor& logits, const torch::Tensor& clean_logits) {
+  const torch::Tensor clean = clean_logits.log_softmax(1);
+  return (clean.exp() * (clean - logits.log_softmax(1))).sum(1);
+}
+
+LossSlope SlopeOf(const Loss& loss, const torch::Tensor& logits) {
+  const torch::AutoGradMode tape(true);
+  const torch::Tensor leaf = logits.detach().requires_grad_(true);
+  const torch::Tensor values = loss(leaf);
+  TORCH_CHECK(values.dim() == 1 && values.size(0) == logits.size(0), "a loss gives a value a row, not ",
+              values.sizes());
+  return {.values = values.detach(), .gradient = torch::autograd::grad({values.sum()}, {leaf})[0]};
+}
+
+}  // namespace tightrope

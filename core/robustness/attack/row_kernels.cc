@@ -1,0 +1,66 @@
+#include "core/robustness/attack/row_kernels.h"
+
+#include <algorithm>
+#include <cmath>
+
+// The loader picks the version for the machine it is on. Sanitizers run before it can.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#define TIGHTROPE_FOR_EVERY_CPU __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define TIGHTROPE_FOR_EVERY_CPU
+#endif
+
+namespace tightrope {
+namespace {
+
+constexpr int64_t kLanes = 16;  // independent sums, added up in this order on every machine
+
+}  // namespace
+
+TIGHTROPE_FOR_EVERY_CPU
+void LinfMomentumRow(int64_t elements, const float* __restrict x, const float* __restrict before,
+                     const float* __restrict gradient, const float* __restrict low, const float* __restrict high,
+                     float step, float a, float* __restrict next) {
+  const float kept = 1 - a;
+  for (int64_t i = 0; i < elements; ++i) {
+    const float sign = (gradient[i] > 0 ? 1.0f : 0.0f) - (gradient[i] < 0 ? 1.0f : 0.0f);
+    const float z = std::min(std::max(x[i] + step * sign, low[i]), high[i]);
+    next[i] = std::min(std::max(x[i] + a * (z - x[i]) + kept * (x[i] - before[i]), low[i]), high[i]);
+  }
+}
+
+TIGHTROPE_FOR_EVERY_CPU
+void DistancesRow(int64_t elements, const float* __restrict from, const float* __restrict to,
+                  double* __restrict distances) {
+  double largest[kLanes] = {}, squares[kLanes] = {}, sum[kLanes] = {}, changed[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= elements; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const double offset = std::abs(static_cast<double>(to[i + lane]) - static_cast<double>(from[i + lane]));
+      largest[lane] = largest[lane] < offset ? offset : largest[lane];
+      squares[lane] += offset * offset;
+      sum[lane] += offset;
+      changed[lane] += offset > 0 ? 1.0 : 0.0;
+    }
+  }
+  for (; i < elements; ++i) {
+    const double offset = std::abs(static_cast<double>(to[i]) - static_cast<double>(from[i]));
+    largest[0] = largest[0] < offset ? offset : largest[0];
+    squares[0] += offset * offset;
+    sum[0] += offset;
+    changed[0] += offset > 0 ? 1.0 : 0.0;
+  }
+  for (int64_t lane = 1; lane < kLanes; ++lane) {
+    largest[0] = largest[0] < largest[lane] ? largest[lane] : largest[0];
+    squares[0] += squares[lane];
+    sum[0] += sum[lane];
+    changed[0] += changed[lane];
+  }
+  distances[0] = largest[0];
+  distances[1] = std::sqrt(squares[0]);
+  distances[2] = sum[0];
+  distances[3] = changed[0];
+}
+
+}  // namespace tightrope
