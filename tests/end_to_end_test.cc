@@ -175,7 +175,7 @@ TEST_F(EndToEndTest, SecondRunFindsEverythingCachedAndPrintsTheSameBytes) {
   ASSERT_EQ(Run("data-dir", 1).exit_code, 0);
   const Snapshot first = Take("data-dir");
   const std::set<std::string> commits = Commits("data-dir");
-  EXPECT_EQ(commits.size(), 4u + 4u * 5u + 12u * 5u);
+  EXPECT_EQ(commits.size(), 4u + 4u * 5u + 8u * 5u);
   const ProcessResult again = Run("data-dir", 1);
   EXPECT_EQ(again.exit_code, 0) << again.err;
   EXPECT_THAT(again.out, HasSubstr("cached"));

@@ -86,6 +86,8 @@ v1::Experiment SmallExperiment() {
   attack.set_name("pgd");
   attack.set_norm(v1::NORM_LINF);
   attack.set_epsilon(0.1);
+  attack.set_protocol(v1::RADIUS_PROTOCOL_SHARED);
+  attack.mutable_pgd()->set_loss(v1::ATTACK_LOSS_CE);
   attack.mutable_pgd()->set_steps(5);
   attack.mutable_pgd()->set_step_size(0.05);
   attack.mutable_pgd()->set_restarts(2);
