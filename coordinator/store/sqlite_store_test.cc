@@ -73,6 +73,13 @@ class SqliteStoreTest : public ::testing::Test {
   std::unique_ptr<SqliteStore> store_;
 };
 
+v1::KernelOfSignature Kernel(const std::string& signature, const std::string& kernel) {
+  v1::KernelOfSignature made;
+  made.set_signature(signature);
+  made.set_kernel(kernel);
+  return made;
+}
+
 TEST_F(SqliteStoreTest, EverythingSurvivesReopening) {
   Open();
   const StoredExperiment before = Submit(TrainingExperiment("e", 3));
@@ -175,6 +182,7 @@ TEST_F(SqliteStoreTest, StoreOfSchema1IsBroughtUpToDate_BrokenExamplesStayBroken
          {"broken_at", "first_success", "broken_by", "nearest_linf", "nearest_l2", "nearest_l1", "nearest_l0"}) {
       ASSERT_OK((*database)->Execute(absl::StrCat("ALTER TABLE examples DROP COLUMN ", column)));
     }
+    ASSERT_OK((*database)->Execute("DROP TABLE kernels"));
     ASSERT_OK((*database)->Execute("PRAGMA user_version = 1"));
   }
   for (int opened = 0; opened < 2; ++opened) {  // the second time there is nothing to do
@@ -185,6 +193,7 @@ TEST_F(SqliteStoreTest, StoreOfSchema1IsBroughtUpToDate_BrokenExamplesStayBroken
     EXPECT_EQ(records[0].verdict(), v1::VERDICT_BROKEN);
     EXPECT_FALSE(records[0].has_broken_at());
     EXPECT_FALSE(records[0].has_nearest());
+    EXPECT_OK(store_->ChooseKernels("cpu", "1", {Kernel("a", "x")}));
   }
 }
 
@@ -280,13 +289,6 @@ TEST_F(SqliteStoreTest, GenerationGrowsAtEveryStart) {
   EXPECT_EQ(*store_->NextGeneration(), 2u);
 }
 
-v1::KernelOfSignature Kernel(const std::string& signature, const std::string& kernel) {
-  v1::KernelOfSignature made;
-  made.set_signature(signature);
-  made.set_kernel(kernel);
-  return made;
-}
-
 TEST_F(SqliteStoreTest, TheFirstProposalForASignatureIsKept_AlsoAfterReopening) {
   Open();
   const auto chosen = [&](const std::string& device, const std::string& library,
@@ -306,18 +308,6 @@ TEST_F(SqliteStoreTest, TheFirstProposalForASignatureIsKept_AlsoAfterReopening) 
   EXPECT_THAT(chosen("cpu", "1", {Kernel("a", "y"), Kernel("b", "z")}), ElementsAre("a=x", "b=y"));
   EXPECT_THAT(chosen("gpu", "1", {Kernel("a", "y")}), ElementsAre("a=y"));
   EXPECT_THAT(chosen("cpu", "2", {Kernel("a", "z")}), ElementsAre("a=z"));
-}
-
-TEST_F(SqliteStoreTest, StoreOfBeforeThereWereKernelsGetsATableForThem) {
-  Open();
-  store_.reset();
-  {
-    auto database = SqliteDatabase::Open(path_, /*read_only=*/false);
-    ASSERT_OK(database);
-    ASSERT_OK((*database)->Execute("DROP TABLE kernels"));
-  }
-  Open();
-  EXPECT_OK(store_->ChooseKernels("cpu", "1", {Kernel("a", "x")}));
 }
 
 TEST_F(SqliteStoreTest, BatchFailsInTheMiddle_NothingOfItIsStored) {
