@@ -91,6 +91,12 @@ TEST_F(PlanFormatTest, WorkOfAnAttack_IsThatOfItsBalls_UnlessItNeedsNoneOrHasABu
     a.mutable_fab()->set_steps(10);
   };
   EXPECT_EQ(passes(choose_fab), std::pair(1.0 + 9 * 22, 90.0));
+  // Untargeted: a look and a gradient for each of the nine other classes, and one look more a step.
+  EXPECT_EQ(passes([](v1::Attack& a) {
+              a.mutable_fab()->set_restarts(1);
+              a.mutable_fab()->set_steps(10);
+            }),
+            std::pair(1.0 + 10 * 10 + 2, 90.0));
   EXPECT_EQ(passes([](v1::Attack& a) {
               a.mutable_square()->set_restarts(1);
               a.mutable_square()->set_queries(5000);

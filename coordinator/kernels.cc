@@ -9,7 +9,7 @@
 namespace tightrope {
 namespace {
 
-constexpr size_t kMaxTextBytes = 200;
+constexpr size_t kMaxTextBytes = 1000;
 constexpr int kMaxProposals = 1000;
 
 absl::Status CheckText(const char* what, const std::string& text) {

@@ -25,7 +25,8 @@ class KernelExchange {
   virtual absl::StatusOr<v1::ChooseKernelsResponse> ChooseKernels(const v1::ChooseKernelsRequest& request) = 0;
 };
 
-// Thread-safe; one a process, so that each signature is timed and asked for once.
+// Thread-safe; one a process, so that what one executor has learnt serves the others. Executors that begin together may
+// each time and propose the same signature; the coordinator keeps the first proposal.
 class KernelTable {
  public:
   using Choice = std::map<std::string, std::string>;  // signature → kernel

@@ -2,6 +2,7 @@
 // attack is a row of the table in attack_table.cc.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -33,5 +34,15 @@ const AttackFacts* FindAttack(const v1::Attack& attack);
 
 // The attacks that an ensemble runs, in order: its `components`, or those of its version.
 std::vector<v1::AutoAttackComponent> ComponentsOf(const v1::AutoAttack& attack);
+
+// One of the attacks that AutoAttack runs.
+struct EnsembleMember {
+  std::string name;   // "apgd_t"
+  v1::Attack attack;  // as its own entry would be; no method for a component that this version does not know
+};
+
+// The attacks of ComponentsOf with the parameters of the authors' code (Croce and Hein 2020; commit a392200), but for
+// targets, of which there are at most as many as other classes.
+std::vector<EnsembleMember> MembersOf(const v1::AutoAttack& attack, v1::Norm norm, uint32_t classes);
 
 }  // namespace tightrope

@@ -194,6 +194,7 @@ class Rules {
     if (attack.has_pgd()) {
       if (attack.pgd().has_step_size()) CheckStepSize(attack.pgd().step_size(), path + ".pgd");
       CheckClasses(attack.pgd().loss(), /*targets=*/0, path + ".pgd");
+      CheckPgdLoss(attack.pgd(), path + ".pgd");
     }
     if (attack.has_apgd()) CheckApgd(attack, path + ".apgd");
     if (attack.has_fab()) CheckTargets(attack.fab().targets(), path + ".fab");
@@ -207,6 +208,13 @@ class Rules {
     for (const v1::Norm norm : facts->norms) taken.push_back(Name(norm));
     Report(path + ".norm", absl::StrCat("`", facts->Name(), "` takes the norms ", absl::StrJoin(taken, ", "), "; ",
                                         Quoted(Name(attack.norm())), " is not one of them"));
+  }
+
+  void CheckPgdLoss(const v1::PgdAttack& pgd, const std::string& path) {
+    if (!Readable(path + ".loss", path + ".random_start") || pgd.loss() != v1::ATTACK_LOSS_KL || pgd.random_start())
+      return;
+    Report(path + ".random_start",
+           "`loss: kl` needs `random_start: true`, because it has no gradient at the example itself");
   }
 
   void CheckApgd(const v1::Attack& attack, const std::string& path) {

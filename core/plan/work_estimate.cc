@@ -19,29 +19,8 @@ double RunsOf(double restarts, double targets) { return restarts * std::max(1.0,
 // Boundary steps look at where they led as well; without targets they take a gradient for each other class.
 WorkEstimate FabRuns(double restarts, double targets, double steps, double classes) {
   const double runs = RunsOf(restarts, targets);
-  return {.forward_passes = runs * (2 * steps + 2),
-          .backward_passes = runs * steps * (targets > 0 ? 1 : std::max(1.0, classes - 1))};
-}
-
-WorkEstimate EstimateComponent(v1::AutoAttackComponent component, v1::AutoAttackVersion version, double classes) {
-  constexpr double kSteps = 100, kTargets = 9, kQueries = 5000, kPassesOfRand = 20;
-  const double restarts = version == v1::AUTO_ATTACK_VERSION_PLUS ? 5 : 1;
-  const double targets = std::max(1.0, std::min(kTargets, classes - 1));
-  switch (component) {
-    case v1::AUTO_ATTACK_COMPONENT_APGD_CE:
-    case v1::AUTO_ATTACK_COMPONENT_APGD_DLR:
-      return Runs(restarts, kSteps, version == v1::AUTO_ATTACK_VERSION_RAND ? kPassesOfRand : 1);
-    case v1::AUTO_ATTACK_COMPONENT_APGD_T:
-      return Runs(targets, kSteps);
-    case v1::AUTO_ATTACK_COMPONENT_FAB:
-      return FabRuns(restarts, 0, kSteps, classes);
-    case v1::AUTO_ATTACK_COMPONENT_FAB_T:
-      return FabRuns(1, targets, kSteps, classes);
-    case v1::AUTO_ATTACK_COMPONENT_SQUARE:
-      return {.forward_passes = kQueries, .backward_passes = 0};
-    default:
-      return {};
-  }
+  const double gradients = targets > 0 ? 1 : std::max(1.0, classes - 1);
+  return {.forward_passes = runs * (steps * (gradients + 1) + 2), .backward_passes = runs * steps * gradients};
 }
 
 // Of one example in one ball; for an attack that needs no ball, in all.
@@ -57,29 +36,37 @@ WorkEstimate EstimateMethod(const v1::Attack& attack, double classes) {
     case v1::Attack::kSquare:
       return {.forward_passes = static_cast<double>(attack.square().restarts()) * attack.square().queries(),
               .backward_passes = 0};
-    case v1::Attack::kAutoattack: {
-      WorkEstimate sum;
-      for (const v1::AutoAttackComponent component : ComponentsOf(attack.autoattack())) {
-        const WorkEstimate one = EstimateComponent(component, attack.autoattack().version(), classes);
-        sum.forward_passes += one.forward_passes;
-        sum.backward_passes += one.backward_passes;
-      }
-      return sum;
-    }
     case v1::Attack::kNoise:
       return {.forward_passes = static_cast<double>(attack.noise().draws()), .backward_passes = 0};
-    default:
+    case v1::Attack::kFgsm:
       return Runs(1, 1);
+    case v1::Attack::kAutoattack:  // several
+    case v1::Attack::METHOD_NOT_SET:
+      break;
   }
+  return {};
 }
 
 // Of one example: a pass over it as it is, then the method in each ball.
 WorkEstimate EstimateAttack(const v1::AttackJob& job) {
-  const AttackFacts* const facts = FindAttack(job.attack());
-  const bool once = facts != nullptr && facts->minimum_norm;
-  const double balls = once ? 1 : static_cast<double>(RadiiOf(job).size());
-  const WorkEstimate method = EstimateMethod(job.attack(), job.data().classes());
-  return {.forward_passes = 1 + balls * method.forward_passes, .backward_passes = balls * method.backward_passes};
+  const double balls = static_cast<double>(RadiiOf(job).size());
+  WorkEstimate sum{.forward_passes = 1, .backward_passes = 0};
+  const auto add = [&](const v1::Attack& attack) {
+    const AttackFacts* const facts = FindAttack(attack);
+    const double times = facts != nullptr && facts->minimum_norm ? 1 : balls;
+    const WorkEstimate once = EstimateMethod(attack, job.data().classes());
+    sum.forward_passes += times * once.forward_passes;
+    sum.backward_passes += times * once.backward_passes;
+  };
+  if (!job.attack().has_autoattack()) {
+    add(job.attack());
+  } else {
+    for (const EnsembleMember& member :
+         MembersOf(job.attack().autoattack(), job.attack().norm(), job.data().classes())) {
+      add(member.attack);
+    }
+  }
+  return sum;
 }
 
 }  // namespace

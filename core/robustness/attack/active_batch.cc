@@ -125,6 +125,7 @@ absl::StatusOr<ActiveBatch::Slope> ActiveBatch::Gradient(const torch::Tensor& po
                                                          uint32_t passes) {
   FaultPoint("worker.attack.in-step");
   Slope slope;
+  torch::Tensor logits, wrong;
   if (passes > 1 && run_.query_budget != UINT64_MAX) {
     DropDecided(passes);
     if (empty()) return slope;
@@ -135,7 +136,7 @@ absl::StatusOr<ActiveBatch::Slope> ActiveBatch::Gradient(const torch::Tensor& po
     const LossSlope at_logits = SlopeOf(loss, look.logits);
     const torch::Tensor gradient = look.input_gradient(at_logits.gradient);
     if (pass == 0) {
-      slope.logits = look.logits;
+      logits = look.logits;
       slope.losses = at_logits.values;
       slope.gradient = gradient;
     } else {
@@ -149,11 +150,10 @@ absl::StatusOr<ActiveBatch::Slope> ActiveBatch::Gradient(const torch::Tensor& po
     for (const Row& row : rows_) row.standing->forward_passes += passes - 1;
   }
   for (const Row& row : rows_) row.standing->backward_passes += passes;
-  ABSL_ASSIGN_OR_RETURN(const torch::Tensor rows, Take(points, slope.logits, slope.wrong));
+  ABSL_ASSIGN_OR_RETURN(const torch::Tensor rows, Take(points, logits, wrong));
   if (rows.defined()) {
-    for (torch::Tensor* tensor : {&slope.logits, &slope.wrong, &slope.losses, &slope.gradient}) {
-      *tensor = tensor->index_select(0, rows);
-    }
+    slope.losses = slope.losses.index_select(0, rows);
+    slope.gradient = slope.gradient.index_select(0, rows);
   }
   ABSL_RETURN_IF_ERROR(run_.looked());
   return slope;
@@ -194,7 +194,7 @@ absl::Status ActiveBatch::TakeCandidates(const torch::Tensor& points, const std:
     const Standing& standing = *rows_[wrong[i]].standing;
     const double distance = distances.data_ptr<double>()[4 * i + norm];
     const double inside = distance <= standing.goal * (1 + kRoundingShare) ? standing.goal : standing.reach;
-    if (distance > inside && distance <= inside * (1 + kRoundingShare)) {
+    if (distance > inside && distance <= inside * (1 + kRoundingShare) && standing.forward_passes < run_.query_budget) {
       outside.push_back(static_cast<int64_t>(i));
       radii.push_back(inside);
     }
@@ -203,7 +203,9 @@ absl::Status ActiveBatch::TakeCandidates(const torch::Tensor& points, const std:
   if (!outside.empty()) {
     const torch::Tensor moved = Rows(outside);
     torch::Tensor feasible = candidates.index_select(0, moved);
-    Ball(ball_.norm(), centers.index_select(0, moved), torch::tensor(radii, torch::kFloat64)).MakeFeasible(feasible);
+    const Ball ball(ball_.norm(), centers.index_select(0, moved), torch::tensor(radii, torch::kFloat64));
+    ball.Project(feasible);
+    ball.MakeFeasible(feasible);
     const std::vector<int32_t> again = Predictions(run_.classifier.Logits(feasible));
     candidates.index_copy_(0, moved, feasible);
     for (size_t k = 0; k < outside.size(); ++k) {

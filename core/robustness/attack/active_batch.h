@@ -133,8 +133,6 @@ class ActiveBatch {
   absl::StatusOr<Look> Judge(const torch::Tensor& points);
 
   struct Slope {
-    torch::Tensor logits;
-    torch::Tensor wrong;
     torch::Tensor losses;    // N float32
     torch::Tensor gradient;  // of each row's loss at its point; the caller may change it
   };

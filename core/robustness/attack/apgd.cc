@@ -32,12 +32,32 @@ constexpr double kSparser = 0.95;
 // A part of an integer as the authors' code has it: rounded down, at least 1.
 uint32_t Part(double share, uint32_t of) { return std::max<uint32_t>(static_cast<uint32_t>(share * of), 1); }
 
-torch::Tensor PerRow(const torch::Tensor& values) { return values.view({-1, 1, 1, 1}); }
-
 // N float32: how many elements of each row differ.
 torch::Tensor CountChanged(const torch::Tensor& points, const torch::Tensor& centers) {
   return (points != centers).flatten(1).sum(1).to(torch::kFloat32);
 }
+
+// Of each row the point with the largest loss so far.
+struct Best {
+  torch::Tensor points, gradient, losses;
+
+  void Begin(const torch::Tensor& at, const ActiveBatch::Slope& slope) {
+    points = at.clone();
+    gradient = slope.gradient.clone();
+    losses = slope.losses;
+  }
+  void Update(const torch::Tensor& at, const ActiveBatch::Slope& slope) {
+    const torch::Tensor better = slope.losses > losses;
+    CopyRows(better, at, points);
+    CopyRows(better, slope.gradient, gradient);
+    losses = torch::where(better, slope.losses, losses);
+  }
+  // Rows of `back` go back to it.
+  void Restore(const torch::Tensor& back, torch::Tensor& at, torch::Tensor& slope) const {
+    at = torch::where(PerRow(back), points, at);
+    slope = torch::where(PerRow(back), gradient, slope);
+  }
+};
 
 class Apgd : public AttackMethod {
  public:
@@ -61,7 +81,6 @@ class Apgd : public AttackMethod {
     for (const double factor : {3.0, 2.0, 1.0}) {
       const uint32_t steps = factor > 1 ? std::min(part, options_.steps() - done) : options_.steps() - done;
       done += steps;
-      search.continues = true;
       batch.ball().Scaled(factor).Project(search.start);
       ABSL_RETURN_IF_ERROR(Climb(search, factor, steps));
       if (batch.empty()) break;
@@ -74,7 +93,6 @@ class Apgd : public AttackMethod {
     ActiveBatch& batch;
     torch::Tensor targets;  // undefined: untargeted
     torch::Tensor start;    // where the next climb starts; afterwards the best points
-    bool continues = false;
   };
 
   torch::Tensor LossOf(const torch::Tensor& logits, const Search& search) const {
@@ -93,19 +111,18 @@ class Apgd : public AttackMethod {
   absl::Status ClimbSteeply(Search& search, uint32_t steps) const {
     ActiveBatch& batch = search.batch;
     const Loss loss = [&](const torch::Tensor& logits) { return LossOf(logits, search); };
-    torch::Tensor points = search.start, best, before, gradient, best_gradient, step, best_loss, best_at_check,
-                  last_loss, raised, was_halved;
-    const auto following = batch.Follow({&points, &best, &before, &gradient, &best_gradient, &step, &best_loss,
+    Best best;
+    torch::Tensor points = search.start, before, gradient, step, best_at_check, last_loss, raised, was_halved;
+    const auto following = batch.Follow({&points, &before, &gradient, &best.points, &best.gradient, &best.losses, &step,
                                          &best_at_check, &last_loss, &raised, &was_halved});
     ABSL_ASSIGN_OR_RETURN(ActiveBatch::Slope slope, batch.Gradient(points, loss, options_.eot()));
     if (batch.empty()) return absl::OkStatus();
+    best.Begin(points, slope);
     gradient = slope.gradient;
-    best_gradient = gradient.clone();
-    best_loss = best_at_check = slope.losses;
-    last_loss = torch::zeros_like(best_loss);
-    raised = torch::zeros_like(best_loss);
-    was_halved = torch::ones_like(best_loss, torch::kBool);
-    best = points.clone();
+    best_at_check = best.losses;
+    last_loss = torch::zeros_like(best.losses);
+    raised = torch::zeros_like(best.losses);
+    was_halved = torch::ones_like(best.losses, torch::kBool);
     before = points;
     step = (batch.ball().epsilon() * 2).to(torch::kFloat32);
 
@@ -120,10 +137,7 @@ class Apgd : public AttackMethod {
       ABSL_ASSIGN_OR_RETURN(slope, batch.Gradient(points, loss, options_.eot()));
       if (batch.empty()) return absl::OkStatus();
       gradient = slope.gradient;
-      const torch::Tensor better = slope.losses > best_loss;
-      CopyRows(better, points, best);
-      CopyRows(better, gradient, best_gradient);
-      best_loss = torch::where(better, slope.losses, best_loss);
+      best.Update(points, slope);
       raised = raised + (slope.losses > last_loss);
       last_loss = slope.losses;
 
@@ -132,15 +146,14 @@ class Apgd : public AttackMethod {
       const double most = options_.rho() * (i - period_begin);
       period_begin = i;
       const torch::Tensor halve =
-          (raised <= most).logical_or(was_halved.logical_not().logical_and(best_at_check >= best_loss));
+          (raised <= most).logical_or(was_halved.logical_not().logical_and(best_at_check >= best.losses));
       step = torch::where(PerRow(halve), step / 2, step);
-      points = torch::where(PerRow(halve), best, points);
-      gradient = torch::where(PerRow(halve), best_gradient, gradient);
+      best.Restore(halve, points, gradient);
       was_halved = halve;
-      best_at_check = best_loss;
+      best_at_check = best.losses;
       raised = torch::zeros_like(raised);
     }
-    search.start = best;
+    search.start = best.points;
     return absl::OkStatus();
   }
 
@@ -149,22 +162,21 @@ class Apgd : public AttackMethod {
     ActiveBatch& batch = search.batch;
     const Loss loss = [&](const torch::Tensor& logits) { return LossOf(logits, search); };
     const double elements = static_cast<double>(batch.ball().centers()[0].numel());
-    torch::Tensor points = search.start, best, gradient, best_gradient, step, best_loss, share, changed;
+    Best best;
+    torch::Tensor points = search.start, gradient, step, share, changed;
     const auto following =
-        batch.Follow({&points, &best, &gradient, &best_gradient, &step, &best_loss, &share, &changed});
+        batch.Follow({&points, &gradient, &best.points, &best.gradient, &best.losses, &step, &share, &changed});
     ABSL_ASSIGN_OR_RETURN(ActiveBatch::Slope slope, batch.Gradient(points, loss, options_.eot()));
     if (batch.empty()) return absl::OkStatus();
+    best.Begin(points, slope);
     gradient = slope.gradient;
-    best_gradient = gradient.clone();
-    best_loss = slope.losses;
-    best = points.clone();
     step = (batch.ball().epsilon() * factor).to(torch::kFloat32);
-    if (search.continues) {
+    if (options_.larger_radii_first()) {
       changed = CountChanged(points, batch.ball().centers());
       share = changed / elements / kShareDivisor;
     } else {
-      changed = torch::full_like(best_loss, elements);
-      share = torch::full_like(best_loss, kFirstShare);
+      changed = torch::full_like(best.losses, elements);
+      share = torch::full_like(best.losses, kFirstShare);
     }
     const uint32_t period = Part(0.04, steps);
     for (uint32_t i = 1; i <= steps; ++i) {
@@ -173,22 +185,18 @@ class Apgd : public AttackMethod {
       ABSL_ASSIGN_OR_RETURN(slope, batch.Gradient(points, loss, options_.eot()));
       if (batch.empty()) return absl::OkStatus();
       gradient = slope.gradient;
-      const torch::Tensor better = slope.losses > best_loss;
-      CopyRows(better, points, best);
-      CopyRows(better, gradient, best_gradient);
-      best_loss = torch::where(better, slope.losses, best_loss);
+      best.Update(points, slope);
 
       if (i % period != 0) continue;
-      const torch::Tensor now = CountChanged(best, batch.ball().centers());
+      const torch::Tensor now = CountChanged(best.points, batch.ball().centers());
       const torch::Tensor sparser = now / changed.clamp_min(1) < kSparser;
       share = now / elements / kShareDivisor;
       changed = now;
       const torch::Tensor longest = (batch.ball().epsilon() * factor).to(torch::kFloat32);
       step = torch::where(PerRow(sparser), longest, torch::maximum(step / kStepDivisor, longest * kSmallestStep));
-      points = torch::where(PerRow(sparser), best, points);
-      gradient = torch::where(PerRow(sparser), best_gradient, gradient);
+      best.Restore(sparser, points, gradient);
     }
-    search.start = best;
+    search.start = best.points;
     return absl::OkStatus();
   }
 

@@ -152,8 +152,8 @@ TEST_F(AttackLinearTest, WhatStandsAtTheLargestOfFewRadiiStandsInAJobOfThatRadiu
       const auto alone = Attacked(JobOf(attack, norm, {radii.back()}), data_, model_);
       ASSERT_OK(shared);
       ASSERT_OK(alone);
-      EXPECT_GT(CountUndecided(*alone), 0);
-      EXPECT_LT(CountUndecided(*alone), static_cast<int>(kExamples));
+      EXPECT_GT(Count(*alone, v1::VERDICT_UNDECIDED), 0);
+      EXPECT_LT(Count(*alone, v1::VERDICT_UNDECIDED), static_cast<int>(kExamples));
       for (uint32_t i = 0; i < kExamples; ++i) {
         EXPECT_EQ(shared->records[i].verdict(), alone->records[i].verdict()) << i;
       }

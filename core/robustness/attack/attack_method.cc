@@ -31,11 +31,18 @@ absl::Status CheckClasses(absl::string_view method, uint32_t targets, uint32_t n
 absl::Status Check(const v1::Attack& attack, uint32_t classes) {
   switch (attack.method_case()) {
     case v1::Attack::kPgd:
+      if (attack.pgd().loss() == v1::ATTACK_LOSS_KL && !attack.pgd().random_start()) {
+        return absl::InvalidArgumentError(
+            "pgd with loss kl needs random_start: true, because the loss has no gradient at the example itself");
+      }
       ABSL_RETURN_IF_ERROR(CheckClasses("pgd", 0, attack.pgd().loss() == v1::ATTACK_LOSS_DLR ? 3 : 2, classes));
       return CheckPositive("pgd", attack.pgd().steps(), attack.pgd().restarts());
     case v1::Attack::kApgd: {
       const v1::ApgdAttack& apgd = attack.apgd();
       const bool dlr = apgd.loss() == v1::ATTACK_LOSS_DLR;
+      if (apgd.larger_radii_first() && attack.norm() != v1::NORM_L1) {
+        return absl::InvalidArgumentError("apgd's larger_radii_first is of norm l1");
+      }
       if (!dlr && apgd.loss() != v1::ATTACK_LOSS_CE) {
         return absl::InvalidArgumentError(
             absl::StrCat("apgd takes loss ce or dlr, not ", AttackLoss_Name(apgd.loss())));
@@ -76,6 +83,22 @@ std::unique_ptr<AttackMethod> MakeMethod(const v1::Attack& attack) {
   return nullptr;
 }
 
+// Each member runs on what those before it left unbroken, from the clean example, as RunAttack does with any attack of
+// several members; that is AutoAttack's flow (Croce and Hein 2020).
+absl::StatusOr<std::vector<AttackMember>> MakeEnsemble(const v1::Attack& attack, uint32_t classes) {
+  std::vector<AttackMember> members;
+  for (const EnsembleMember& member : MembersOf(attack.autoattack(), attack.norm(), classes)) {
+    absl::StatusOr<std::vector<AttackMember>> made = MakeAttack(member.attack, classes);
+    if (!made.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("autoattack's ", member.name, " cannot be run: ", made.status().message(),
+                       "; leave it out, for two or three classes with components: [apgd_ce, fab, square]"));
+    }
+    members.push_back({.name = member.name, .method = std::move(made->front().method)});
+  }
+  return members;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<AttackMember>> MakeAttack(const v1::Attack& attack, uint32_t classes) {
@@ -87,7 +110,7 @@ absl::StatusOr<std::vector<AttackMember>> MakeAttack(const v1::Attack& attack, u
   if (!facts->Takes(attack.norm())) {
     return absl::InvalidArgumentError(absl::StrCat(facts->Name(), " does not take norm ", Norm_Name(attack.norm())));
   }
-  if (attack.has_autoattack()) return MakeAutoAttack(attack.autoattack(), attack.norm(), classes);
+  if (attack.has_autoattack()) return MakeEnsemble(attack, classes);
   ABSL_RETURN_IF_ERROR(Check(attack, classes));
   std::vector<AttackMember> members;
   members.push_back({.name = facts->Name(), .method = MakeMethod(attack)});

@@ -22,7 +22,7 @@ class AttackMethod {
   // How many independent searches an example is due: restarts, or restarts × targets. Several of them may stand in one
   // batch; all end with the first that decides the example.
   virtual uint32_t runs() const { return 1; }
-  // Looks at the model that one run makes at most; for progress.
+  // About how many looks at the model one run makes; for progress.
   virtual uint64_t looks() const = 0;
   // Whether it searches the nearest point outside of any ball, so that one search serves all radii. The ball's radius
   // is then the largest that is of use.
@@ -45,9 +45,6 @@ std::unique_ptr<AttackMethod> MakeApgd(const v1::ApgdAttack& options);
 std::unique_ptr<AttackMethod> MakeFab(const v1::FabAttack& options);
 std::unique_ptr<AttackMethod> MakeSquare(const v1::SquareAttack& options);
 std::unique_ptr<AttackMethod> MakeNoise(const v1::NoiseAttack& options);
-// The members that the version or the composition names, in their order (Croce and Hein 2020).
-absl::StatusOr<std::vector<AttackMember>> MakeAutoAttack(const v1::AutoAttack& options, v1::Norm norm,
-                                                         uint32_t classes);
 
 // What the message names, at least one member. INVALID_ARGUMENT: no method, or a norm, number of steps, targets or
 // classes with which it cannot be run.

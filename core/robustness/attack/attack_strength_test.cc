@@ -24,7 +24,7 @@ class AttackStrengthTest : public ::testing::Test {
   int Undecided(const std::string& attack, v1::Norm norm, double epsilon) {
     const auto outcome = Attacked(JobOf(attack, norm, {epsilon}), data_, linear_);
     EXPECT_THAT(outcome, IsOk()) << attack;
-    return outcome.ok() ? CountUndecided(*outcome) : -1;
+    return outcome.ok() ? Count(*outcome, v1::VERDICT_UNDECIDED) : -1;
   }
 
   Dataset data_ = MakeToyDataset(24, 8, 4, 0.2);
@@ -104,7 +104,7 @@ TEST_F(AttackStrengthTest, TheMarginOfASquareSearchNeverFalls) {
       JobOf(absl::StrCat("square { restarts: 1 p_init: 0.3 queries: ", kQueries, " }"), v1::NORM_LINF, {0.001});
   const auto outcome = RunAttack(job, "job", first, data_, recording, [](const EvaluationProgress&) { return true; });
   ASSERT_OK(outcome);
-  ASSERT_EQ(CountUndecided(*outcome), 1);
+  ASSERT_EQ(Count(*outcome, v1::VERDICT_UNDECIDED), 1);
   ASSERT_EQ(points.size(), 2 + kQueries);  // the example, its stripes, then the squares
   const torch::Tensor label = torch::tensor(std::vector<int64_t>{data_.labels[0]});
   torch::Tensor best = points[1];
@@ -139,7 +139,8 @@ TEST_F(AttackStrengthTest, ASquareSearchInWindowsBreaksWhatOneWithWholeImagesBre
   ASSERT_OK(with_images);
   EXPECT_GT(in_windows->witnesses.rows, 0);
   ExpectRecordsHold(*in_windows, job, data_, *network);
-  EXPECT_NEAR(CountUndecided(*in_windows), CountUndecided(*with_images), 1);  // logits differ by rounding
+  EXPECT_NEAR(Count(*in_windows, v1::VERDICT_UNDECIDED), Count(*with_images, v1::VERDICT_UNDECIDED),
+              1);  // logits differ by rounding
 }
 
 }  // namespace

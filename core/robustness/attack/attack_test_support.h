@@ -156,9 +156,9 @@ inline absl::StatusOr<AttackOutcome> Attacked(const v1::AttackJob& job, const Da
   return RunAttack(job, "job", range, data, classifier, [](const EvaluationProgress&) { return true; });
 }
 
-inline int CountUndecided(const AttackOutcome& outcome) {
+inline int Count(const AttackOutcome& outcome, v1::Verdict verdict) {
   return static_cast<int>(std::count_if(outcome.records.begin(), outcome.records.end(),
-                                        [](const auto& record) { return record.verdict() == v1::VERDICT_UNDECIDED; }));
+                                        [&](const auto& record) { return record.verdict() == verdict; }));
 }
 
 inline std::string BytesOf(const AttackOutcome& outcome) {
@@ -193,7 +193,7 @@ inline void ExpectWitnessHolds(const v1::ExampleRecord& record, absl::Span<const
     }
   }
   const torch::Tensor point = torch::tensor(std::vector<float>(witness.begin(), witness.end())).view(clean.sizes());
-  EXPECT_EQ(Predictions(classifier.Logits(point))[0], record.adversarial_prediction());
+  EXPECT_EQ(Predictions(classifier.Logits(point.to(classifier.device())))[0], record.adversarial_prediction());
   EXPECT_FALSE(record.broken_by().empty());
 }
 

@@ -11,11 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "core/dataset/dataset.h"
+#include "core/robustness/attack/golden_model.h"
 #include "core/robustness/attack/run_attack.h"
-#include "core/robustness/model/classifier.h"
 #include "gtest/gtest.h"
 #include "tests/shared_data.h"
 #include "tests/status_matchers.h"
@@ -31,7 +31,6 @@ constexpr double kWorstCaseTolerance = 1.0;
 struct Entry {
   const char* file;
   const char* key;  // model-norm-ε
-  const char* dataset;
 };
 
 class AutoAttackGoldenTest : public ::testing::TestWithParam<Entry> {};
@@ -47,23 +46,12 @@ google::protobuf::Struct ReadJson(const std::string& path) {
 TEST_P(AutoAttackGoldenTest, NoMemberLeavesMoreThanTheAuthorsDo) {
   const Entry& entry = GetParam();
   TIGHTROPE_NEEDS_SHARED(std::string("golden/") + entry.file);
-  std::vector<std::string> search = {"/usr/share/datasets"};
-  if (std::string(entry.dataset) == "mnist") {
-    TIGHTROPE_NEEDS_SHARED("data/mnist");
-    search = {SharedDirectory() + "/data"};
-  } else if (!std::filesystem::exists("/usr/share/datasets/fashion-mnist")) {
-    GTEST_SKIP() << "no /usr/share/datasets/fashion-mnist (apt-get install dataset-fashion-mnist)";
-  }
+  const std::vector<std::string> key = absl::StrSplit(entry.key, '-');
+  GoldenModel model;
+  LoadGolden(key[0] + ".pt", model);
+  if (HasFatalFailure() || IsSkipped()) return;
   const google::protobuf::Struct all = ReadJson(SharedDirectory() + "/golden/" + entry.file);
   const auto& published = all.fields().at(entry.key).struct_value().fields();
-  const std::vector<std::string> key = absl::StrSplit(entry.key, '-');
-  const auto split = ResolveDataset(entry.dataset, v1::SPLIT_TEST, search);
-  ASSERT_OK(split);
-  const auto data = ParseIdx(split->images, split->labels, split->ref.classes());
-  ASSERT_OK(data);
-  UseOneThreadPerExecutor();
-  const auto classifier = LoadTorchScript(SharedDirectory() + "/golden/" + key[0] + ".pt", split->ref, torch::kCPU);
-  ASSERT_OK(classifier);
 
   v1::AttackJob job;
   job.set_seed(1);
@@ -76,19 +64,14 @@ TEST_P(AutoAttackGoldenTest, NoMemberLeavesMoreThanTheAuthorsDo) {
 
   std::string worst(n, '1');
   for (const auto& [name, flags] : published.at("robust_flags").struct_value().fields()) {
-    v1::AutoAttackComponent component{};
     const std::string ours = absl::StrReplaceAll(name, {{"-", "_"}});
-    for (int c = v1::AutoAttackComponent_MIN; c <= v1::AutoAttackComponent_MAX; ++c) {
-      const auto value = static_cast<v1::AutoAttackComponent>(c);
-      std::string known = v1::AutoAttackComponent_Name(value).substr(std::string("AUTO_ATTACK_COMPONENT_").size());
-      std::transform(known.begin(), known.end(), known.begin(), [](char ch) { return std::tolower(ch); });
-      if (known == ours) component = value;
-    }
+    v1::AutoAttackComponent component{};
+    ASSERT_TRUE(v1::AutoAttackComponent_Parse("AUTO_ATTACK_COMPONENT_" + absl::AsciiStrToUpper(ours), &component));
     job.mutable_attack()->mutable_autoattack()->clear_components();
     job.mutable_attack()->mutable_autoattack()->add_components(component);
     const auto begin = std::chrono::steady_clock::now();
     const auto outcome =
-        RunAttack(job, "golden", range, *data, **classifier, [](const EvaluationProgress&) { return true; });
+        RunAttack(job, "golden", range, model.data, *model.classifier, [](const EvaluationProgress&) { return true; });
     ASSERT_OK(outcome);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     int unbroken = 0, published_unbroken = 0, only_ours = 0, only_theirs = 0;
@@ -114,21 +97,19 @@ TEST_P(AutoAttackGoldenTest, NoMemberLeavesMoreThanTheAuthorsDo) {
   EXPECT_LE(share(worst), share(published_worst) + kWorstCaseTolerance);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, AutoAttackGoldenTest,
-                         ::testing::Values(Entry{"autoattack.json", "at03-Linf-0.1", "mnist"},
-                                           Entry{"autoattack.json", "at03-Linf-0.2", "mnist"},
-                                           Entry{"autoattack.json", "at03-Linf-0.3", "mnist"},
-                                           Entry{"autoattack.json", "std-Linf-0.02", "mnist"},
-                                           Entry{"autoattack.json", "std-Linf-0.05", "mnist"},
-                                           Entry{"autoattack.json", "at03-L2-1.0", "mnist"},
-                                           Entry{"autoattack.json", "at03-L2-2.0", "mnist"},
-                                           Entry{"autoattack_fashion.json", "fashion_at01-Linf-0.05", "fashion-mnist"},
-                                           Entry{"autoattack_fashion.json", "fashion_at01-Linf-0.1", "fashion-mnist"},
-                                           Entry{"autoattack_fashion.json", "fashion_std-Linf-0.02", "fashion-mnist"},
-                                           Entry{"autoattack_fashion.json", "fashion_at01-L2-1.0", "fashion-mnist"}),
-                         [](const auto& parameter) {
-                           return absl::StrReplaceAll(parameter.param.key, {{"-", "_"}, {".", "_"}});
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Models, AutoAttackGoldenTest,
+    ::testing::Values(Entry{"autoattack.json", "at03-Linf-0.1"}, Entry{"autoattack.json", "at03-Linf-0.2"},
+                      Entry{"autoattack.json", "at03-Linf-0.3"}, Entry{"autoattack.json", "std-Linf-0.02"},
+                      Entry{"autoattack.json", "std-Linf-0.05"}, Entry{"autoattack.json", "at03-L2-1.0"},
+                      Entry{"autoattack.json", "at03-L2-2.0"},
+                      Entry{"autoattack_fashion.json", "fashion_at01-Linf-0.05"},
+                      Entry{"autoattack_fashion.json", "fashion_at01-Linf-0.1"},
+                      Entry{"autoattack_fashion.json", "fashion_std-Linf-0.02"},
+                      Entry{"autoattack_fashion.json", "fashion_at01-L2-1.0"}),
+    [](const auto& parameter) {
+      return absl::StrReplaceAll(parameter.param.key, {{"-", "_"}, {".", "_"}});
+    });
 
 }  // namespace
 }  // namespace tightrope

@@ -55,9 +55,9 @@ torch::Tensor RowDraws(const torch::Tensor& centers, absl::Span<const uint32_t> 
 
 }  // namespace
 
-Ball::Ball(v1::Norm norm, torch::Tensor centers, const torch::Tensor& epsilon)
+Ball::Ball(v1::Norm norm, const torch::Tensor& centers, const torch::Tensor& epsilon)
     : norm_(norm),
-      centers_(std::move(centers)),
+      centers_(centers.contiguous()),
       epsilon_(epsilon.to(torch::kFloat64).to(centers_.device()).view({-1, 1, 1, 1})) {
   TORCH_CHECK(norm == v1::NORM_LINF || norm == v1::NORM_L2 || norm == v1::NORM_L1, "no ball for norm ",
               Norm_Name(norm));

@@ -17,7 +17,7 @@ namespace tightrope {
 class Ball {
  public:
   // `centers`: N×C×H×W float32 in [0, 1]; `epsilon`: N radii, float64. REQUIRES: norm is linf, l2 or l1.
-  Ball(v1::Norm norm, torch::Tensor centers, const torch::Tensor& epsilon);
+  Ball(v1::Norm norm, const torch::Tensor& centers, const torch::Tensor& epsilon);
 
   v1::Norm norm() const { return norm_; }
   const torch::Tensor& centers() const { return centers_; }
@@ -72,6 +72,9 @@ class Ball {
   torch::Tensor epsilon_;        // N×1×1×1 float64, on the device
   torch::Tensor lower_, upper_;  // linf: the feasible box in float32
 };
+
+// N values as N×1×1×1, to stand beside points.
+inline torch::Tensor PerRow(const torch::Tensor& values) { return values.view({-1, 1, 1, 1}); }
 
 // into[i] = from[i] for the rows i of `rows` (N bool); others are not touched.
 void CopyRows(const torch::Tensor& rows, const torch::Tensor& from, torch::Tensor& into);

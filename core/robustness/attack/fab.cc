@@ -16,15 +16,13 @@
 namespace tightrope {
 namespace {
 
-torch::Tensor PerRow(const torch::Tensor& values) { return values.view({-1, 1, 1, 1}); }
-
 class Fab : public AttackMethod {
  public:
   explicit Fab(const v1::FabAttack& options) : options_(options) {}
 
   uint32_t runs() const override { return options_.restarts() * std::max<uint32_t>(options_.targets(), 1); }
-  // Untargeted searches count a look for each class.
-  uint64_t looks() const override { return 2 * uint64_t{options_.steps()} + 1; }
+  // Untargeted searches take more, a gradient for each class; progress then runs ahead.
+  uint64_t looks() const override { return 2 * uint64_t{options_.steps()}; }
   bool minimizes() const override { return true; }
 
   absl::Status Run(ActiveBatch& batch) const override {

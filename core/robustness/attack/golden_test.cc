@@ -1,18 +1,14 @@
 // Figures that others can repeat: models trained apart, with published clean and robust accuracy (see the README beside
 // them).
 #include <cstdint>
-#include <filesystem>
 #include <iostream>
 #include <ostream>
 #include <string>
-#include <vector>
 
-#include "core/dataset/dataset.h"
+#include "core/robustness/attack/golden_model.h"
 #include "core/robustness/attack/run_attack.h"
-#include "core/robustness/model/classifier.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/shared_data.h"
 #include "tests/status_matchers.h"
 
 namespace tightrope {
@@ -24,7 +20,6 @@ namespace {
 constexpr uint64_t kSeeds = 3;
 
 struct Golden {
-  const char* dataset;
   const char* model;
   int clean_correct;  // of the 10,000 test images
   double epsilon;
@@ -39,25 +34,14 @@ class GoldenTest : public ::testing::TestWithParam<Golden> {};
 
 TEST_P(GoldenTest, CleanAndRobustAccuracyAreThePublishedOnes) {
   const Golden& golden = GetParam();
-  TIGHTROPE_NEEDS_SHARED(std::string("golden/") + golden.model);
-  std::vector<std::string> search = {"/usr/share/datasets"};
-  if (std::string(golden.dataset) == "mnist") {
-    TIGHTROPE_NEEDS_SHARED("data/mnist");
-    search = {SharedDirectory() + "/data"};
-  } else if (!std::filesystem::exists("/usr/share/datasets/fashion-mnist")) {
-    GTEST_SKIP() << "no /usr/share/datasets/fashion-mnist (apt-get install dataset-fashion-mnist)";
-  }
-  const auto split = ResolveDataset(golden.dataset, v1::SPLIT_TEST, search);
-  ASSERT_OK(split);
-  const auto data = ParseIdx(split->images, split->labels, split->ref.classes());
-  ASSERT_OK(data);
-  UseOneThreadPerExecutor();
-  const auto classifier = LoadTorchScript(SharedDirectory() + "/golden/" + golden.model, split->ref, torch::kCPU);
-  ASSERT_OK(classifier);
+  GoldenModel model;
+  LoadGolden(golden.model, model);
+  if (HasFatalFailure() || IsSkipped()) return;
 
   v1::Shard range;
-  range.set_end(data->count);
-  const auto clean = RunEvaluation(range, *data, **classifier, [](const EvaluationProgress&) { return true; });
+  range.set_end(model.data.count);
+  const auto clean =
+      RunEvaluation(range, model.data, *model.classifier, [](const EvaluationProgress&) { return true; });
   ASSERT_OK(clean.status());
   int correct = 0;
   for (const v1::ExampleRecord& record : *clean) correct += record.clean_prediction() == record.label();
@@ -76,7 +60,7 @@ TEST_P(GoldenTest, CleanAndRobustAccuracyAreThePublishedOnes) {
   for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
     job.set_seed(seed);
     const auto attacked =
-        RunAttack(job, "golden", range, *data, **classifier, [](const EvaluationProgress&) { return true; });
+        RunAttack(job, "golden", range, model.data, *model.classifier, [](const EvaluationProgress&) { return true; });
     ASSERT_OK(attacked);
     int unbroken = 0;
     for (const v1::ExampleRecord& record : attacked->records) unbroken += record.verdict() == v1::VERDICT_UNDECIDED;
@@ -88,10 +72,10 @@ TEST_P(GoldenTest, CleanAndRobustAccuracyAreThePublishedOnes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GoldenTest,
-                         ::testing::Values(Golden{"mnist", "at03.pt", 9745, 0.3, 0.03, 90.4, 0.7},
-                                           Golden{"mnist", "std.pt", 9819, 0.3, 0.03, 0, 0},
-                                           Golden{"fashion-mnist", "fashion_std.pt", 8819, 0.1, 0.01, 4.0, 1},
-                                           Golden{"fashion-mnist", "fashion_at01.pt", 8205, 0.1, 0.01, 71.8, 1}),
+                         ::testing::Values(Golden{"at03.pt", 9745, 0.3, 0.03, 90.4, 0.7},
+                                           Golden{"std.pt", 9819, 0.3, 0.03, 0, 0},
+                                           Golden{"fashion_std.pt", 8819, 0.1, 0.01, 4.0, 1},
+                                           Golden{"fashion_at01.pt", 8205, 0.1, 0.01, 71.8, 1}),
                          [](const auto& parameter) {
                            const std::string file = parameter.param.model;
                            return file.substr(0, file.find('.'));

@@ -33,7 +33,8 @@ class Noise : public AttackMethod {
       batch.stream().Normal({.example = row.standing->example, .restart = row.run}, absl::MakeSpan(values, elements));
       values += elements;
     }
-    // The standard deviation at which a normal offset has about the length ε.
+    // The standard deviation at which a normal offset is about as long as ε; in linf half of it, most of what is
+    // clipped.
     double share = 0.5;
     if (batch.ball().norm() == v1::NORM_L2) share = 1 / std::sqrt(static_cast<double>(elements));
     if (batch.ball().norm() == v1::NORM_L1) share = std::sqrt(std::acos(-1.0) / 2) / static_cast<double>(elements);

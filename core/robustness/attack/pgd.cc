@@ -34,6 +34,7 @@ class Pgd : public AttackMethod {
       ABSL_ASSIGN_OR_RETURN(ActiveBatch::Slope slope, batch.Gradient(points, loss));
       if (batch.empty()) return absl::OkStatus();
       if (options_.momentum() > 0) {
+        slope.gradient.nan_to_num_(0, 0, 0);
         const torch::Tensor norms = slope.gradient.flatten(1).abs().sum(1).clamp_min_(1e-35).view({-1, 1, 1, 1});
         slope.gradient = slope.gradient / norms;
         if (direction.defined()) slope.gradient.add_(direction, options_.momentum());

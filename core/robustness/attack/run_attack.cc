@@ -170,8 +170,7 @@ class AttackRun {
     std::vector<Progress*> open;
     for (Progress& example : examples_) {
       const int broken = BrokenAt(example);
-      if (example.standing.witness.distance == 0 || example.failed >= broken - 1 || OutOfBudget(example) ||
-          (minimizes && example.searched)) {
+      if (example.failed >= broken - 1 || OutOfBudget(example) || (minimizes && example.searched)) {
         continue;
       }
       const bool right_below = minimizes || (member > 0 && !example.searched);
@@ -196,19 +195,23 @@ class AttackRun {
       standing.candidate = {};
       example->searched = true;
     }
-    // Runs first, so that an example's second run is not begun in vain where its first succeeds.
-    std::vector<ActiveBatch::Row> queue;
-    for (uint32_t run = 0; run < method.runs(); ++run) {
-      for (Progress* example : open) queue.push_back({.standing = &example->standing, .run = run});
-    }
-    const size_t limit = RowsPerBatch(method.mixes_runs() ? queue.size() : open.size(), data_, classifier_.device());
+    // All examples' first runs, then the second ones, so that none is begun in vain where an earlier one succeeds; then
+    // those that are due again.
+    const size_t planned_rows = open.size() * method.runs();
+    std::vector<ActiveBatch::Row> again;
+    const auto row_at = [&](size_t i) {
+      if (i >= planned_rows) return again[i - planned_rows];
+      return ActiveBatch::Row{.standing = &open[i % open.size()]->standing,
+                              .run = static_cast<uint32_t>(i / open.size())};
+    };
+    const size_t limit = RowsPerBatch(method.mixes_runs() ? planned_rows : open.size(), data_, classifier_.device());
     const size_t examples_open = open.size();
-    for (size_t next = 0; next < queue.size();) {
+    for (size_t next = 0; next < planned_rows + again.size();) {
       const size_t begin = next;
       std::vector<ActiveBatch::Row> rows;
       std::map<const Standing*, uint64_t> planned;
-      for (; next < queue.size() && rows.size() < limit; ++next) {
-        const ActiveBatch::Row& row = queue[next];
+      for (; next < planned_rows + again.size() && rows.size() < limit; ++next) {
+        const ActiveBatch::Row row = row_at(next);
         if (row.standing->decided || row.standing->forward_passes + planned[row.standing] >= Budget()) continue;
         if (!method.mixes_runs() && !rows.empty() && rows.front().run != row.run) break;
         ++planned[row.standing];
@@ -219,7 +222,7 @@ class AttackRun {
       const auto looked = [&] {
         const double in_batch = std::min(1.0, static_cast<double>(++looks) / static_cast<double>(method.looks()));
         const double in_round = (static_cast<double>(begin) + static_cast<double>(next - begin) * in_batch) /
-                                static_cast<double>(queue.size());
+                                static_cast<double>(planned_rows + again.size());
         return Report(member, round, in_round, examples_open);
       };
       ABSL_RETURN_IF_ERROR(RunBatch(method, rows, looked));
@@ -227,7 +230,7 @@ class AttackRun {
       // Runs that a candidate ended which then did not hold are due again.
       for (const ActiveBatch::Row& row : rows) {
         const auto found = dropped.find(row.standing);
-        if (found != dropped.end() && row.run > found->second) queue.push_back(row);
+        if (found != dropped.end() && row.run != found->second) again.push_back(row);
       }
     }
     for (Progress* example : open) {
@@ -237,12 +240,14 @@ class AttackRun {
   }
 
   // Of one member the first round is the longest; each next one is taken to be half of what is left.
-  absl::Status Report(size_t member, uint32_t round, double in_round, size_t examples_open) const {
+  absl::Status Report(size_t member, uint32_t round, double in_round, size_t examples_open) {
     const double left = radii_.size() == 1 ? 0 : std::pow(0.5, round + 1);
     const double in_member = radii_.size() == 1 ? in_round : 1 - 2 * left + left * in_round;
     const double fraction = (static_cast<double>(member) + in_member) / static_cast<double>(members_.size());
-    return progress_({.fraction = fraction, .examples_done = examples_.size() - examples_open}) ? absl::OkStatus()
-                                                                                                : Cancelled();
+    // A member opens examples again that the one before it was done with.
+    reported_.fraction = std::max(reported_.fraction, fraction);
+    reported_.examples_done = std::max<uint64_t>(reported_.examples_done, examples_.size() - examples_open);
+    return progress_(reported_) ? absl::OkStatus() : Cancelled();
   }
 
   absl::Status RunBatch(const AttackMethod& method, const std::vector<ActiveBatch::Row>& rows,
@@ -291,8 +296,9 @@ class AttackRun {
           batch[k]->adversarial_prediction = predictions[k];
           batch[k]->broken_by = member;
         } else {
+          if (standing.decided) dropped.emplace(&standing, standing.candidate.run);
           standing.decided = OutOfBudget(*batch[k]);
-          dropped.emplace(&standing, standing.candidate.run);
+          if (standing.witness.point.empty()) standing.first_success = 0;
         }
         standing.candidate = {};
       }
@@ -353,6 +359,7 @@ class AttackRun {
   const std::vector<double> radii_;  // ascending
   std::vector<AttackMember> members_;
   std::vector<Progress> examples_;
+  EvaluationProgress reported_;
 };
 
 }  // namespace

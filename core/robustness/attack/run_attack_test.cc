@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "core/robustness/attack/attack_test_support.h"
 #include "core/robustness/attack/ball.h"
 #include "core/robustness/attack/dataset_batch.h"
 #include "core/robustness/attack/toy_dataset.h"
@@ -23,7 +24,6 @@
 namespace tightrope {
 namespace {
 
-using ::testing::Contains;
 using ::testing::HasSubstr;
 
 const EvaluationCallback kGoOn = [](const EvaluationProgress&) { return true; };
@@ -119,48 +119,6 @@ class RunAttackTest : public ::testing::Test {
   }
 };
 
-int Count(const AttackOutcome& outcome, v1::Verdict verdict) {
-  int count = 0;
-  for (const v1::ExampleRecord& record : outcome.records) count += record.verdict() == verdict;
-  return count;
-}
-
-// Every claim of a record that can be checked from the stored witness alone.
-void ExpectWitnessesHold(const AttackOutcome& outcome, const v1::AttackJob& job, const Dataset& data,
-                         Classifier& classifier) {
-  const int64_t elements = int64_t{data.channels} * data.height * data.width;
-  int64_t rows = 0;
-  for (const v1::ExampleRecord& record : outcome.records) {
-    if (record.witness_row() < 0) continue;
-    ASSERT_EQ(record.witness_row(), rows++);
-    EXPECT_EQ(record.verdict(), v1::VERDICT_BROKEN);
-    EXPECT_EQ(record.clean_prediction(), record.label());
-    const absl::Span<const float> witness(outcome.witnesses.values.data() + record.witness_row() * elements, elements);
-    const torch::Tensor clean = MakeBatch(data, {static_cast<uint32_t>(record.index())}, torch::kCPU).inputs;
-    const absl::Span<const float> original(clean.data_ptr<float>(), elements);
-    const double distance = Distance(job.attack().norm(), original, witness);
-    ASSERT_LE(distance, record.broken_at());
-    ASSERT_THAT(job.epsilons(), Contains(record.broken_at()));
-    ASSERT_NEAR(distance, record.distance(), 1e-12 * distance);
-    EXPECT_FALSE(record.broken_by().empty());
-    EXPECT_LE(record.first_success(), record.forward_passes());
-    for (const float value : witness) ASSERT_TRUE(value >= 0 && value <= 1);
-    const torch::Tensor point = torch::tensor(std::vector<float>(witness.begin(), witness.end())).view(clean.sizes());
-    const int64_t prediction = classifier.Logits(point.to(classifier.device())).argmax(1).item<int64_t>();
-    EXPECT_NE(prediction, record.label());
-    EXPECT_EQ(prediction, record.adversarial_prediction());
-  }
-  EXPECT_EQ(rows, outcome.witnesses.rows);
-  EXPECT_EQ(rows * elements, static_cast<int64_t>(outcome.witnesses.values.size()));
-}
-
-std::string Bytes(const AttackOutcome& outcome) {
-  std::string bytes;
-  for (const v1::ExampleRecord& record : outcome.records) bytes += record.SerializeAsString();
-  bytes.append(reinterpret_cast<const char*>(outcome.witnesses.values.data()), 4 * outcome.witnesses.values.size());
-  return bytes;
-}
-
 // The score moves by at most ε‖w‖₁ (linf) or ε‖w‖₂ (l2), and both attacks reach it: an example is broken exactly when
 // its score is nearer to zero than that. Pixels are far enough from 0 and 1 not to be clipped.
 TEST_F(RunAttackTest, OnALinearModelExactlyTheExamplesNearerThanTheDualNormAreBroken) {
@@ -181,7 +139,7 @@ TEST_F(RunAttackTest, OnALinearModelExactlyTheExamplesNearerThanTheDualNormAreBr
             << job.DebugString() << record.DebugString() << distances[record.index()];
       }
       EXPECT_EQ(Count(*outcome, v1::VERDICT_BROKEN), kExamples / 2);
-      ExpectWitnessesHold(*outcome, job, data_, linear_);
+      ExpectRecordsHold(*outcome, job, data_, linear_);
     }
   }
 }
@@ -254,7 +212,7 @@ TEST_F(RunAttackTest, ARepetitionIsBitIdentical) {
   ASSERT_OK(first);
   ASSERT_OK(second);
   EXPECT_GT(first->witnesses.rows, 0);
-  EXPECT_EQ(Bytes(*first), Bytes(*second));
+  EXPECT_EQ(BytesOf(*first), BytesOf(*second));
 }
 
 TEST_F(RunAttackTest, DrawsDoNotDependOnShardBoundaries) {
@@ -277,7 +235,7 @@ TEST_F(RunAttackTest, DrawsDoNotDependOnShardBoundaries) {
                                      part->witnesses.values.end());
     }
     EXPECT_GT(whole->witnesses.rows, 0);
-    EXPECT_EQ(Bytes(*whole), Bytes(joined));
+    EXPECT_EQ(BytesOf(*whole), BytesOf(joined));
   }
 }
 
@@ -297,7 +255,7 @@ TEST_F(RunAttackTest, MoreRadiusStepsOrRestartsNeverHelpTheModel) {
   const auto unbroken = [&](const v1::AttackJob& job) {
     const auto outcome = RunAttack(job, "job", Range(0, kExamples), data_, linear_, kGoOn);
     EXPECT_THAT(outcome, IsOk());
-    ExpectWitnessesHold(*outcome, job, data_, linear_);
+    ExpectRecordsHold(*outcome, job, data_, linear_);
     return Count(*outcome, v1::VERDICT_UNDECIDED);
   };
   std::vector<int> by_radius, by_steps, by_restarts;
@@ -374,6 +332,31 @@ TEST_F(RunAttackTest, AnExampleWhoseWitnessDoesNotHoldIsSearchedOnInTheNextResta
   EXPECT_EQ(record.verdict(), v1::VERDICT_BROKEN);
   EXPECT_EQ(record.forward_passes(), 6u);
   EXPECT_EQ(outcome->witnesses.rows, 1);
+}
+
+// One candidate ends all searches of an example; when it does not hold, each of the others is due again, whichever it
+// was.
+TEST_F(RunAttackTest, SearchesThatAWitnessEndedWhichDoesNotHoldAreAllMadeUpFor) {
+  constexpr int kRestarts = 8;
+  class WrongButForOneLook : public Classifier {
+   public:
+    torch::Tensor Logits(const torch::Tensor& inputs) override {
+      // Looks: clean (right), eight starts (wrong), the stored copy of one (right), seven starts (wrong), a copy
+      // (wrong).
+      const bool right = look_ == 0 || look_ == 2;
+      ++look_;
+      return torch::tensor({right ? 1.0f : 0.0f, right ? 0.0f : 1.0f}).expand({inputs.size(0), 2});
+    }
+    torch::Device device() const override { return torch::kCPU; }
+
+   private:
+    int look_ = 0;
+  };
+  WrongButForOneLook model;
+  const auto outcome = RunAttack(PgdJob(v1::NORM_LINF, 0.1, 5, kRestarts), "job", Range(0, 1), data_, model, kGoOn);
+  ASSERT_OK(outcome);
+  EXPECT_EQ(outcome->records[0].verdict(), v1::VERDICT_BROKEN);
+  EXPECT_EQ(outcome->records[0].forward_passes(), 1u + kRestarts + 1 + (kRestarts - 1) + 1);
 }
 
 TEST_F(RunAttackTest, ACallerThatSaysStopGetsCancelled) {
@@ -465,7 +448,7 @@ TEST(CudaTest, PgdOnAGpuBreaksWhatItBreaksOnTheCpu) {
       unbroken[cuda] = Count(*outcome, v1::VERDICT_UNDECIDED);
       EXPECT_GT(unbroken[cuda], 0);
       EXPECT_GT(outcome->witnesses.rows, 0);
-      ExpectWitnessesHold(*outcome, job, data, *classifier);
+      ExpectRecordsHold(*outcome, job, data, *classifier);
       const auto again = RunAttack(job, "job", Range(0, 60), data, *classifier, kGoOn);
       ASSERT_OK(again);
       EXPECT_EQ(again->witnesses.values, outcome->witnesses.values);

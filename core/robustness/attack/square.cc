@@ -1,8 +1,8 @@
 // The Square attack (Andriushchenko et al. 2020): random search over squares whose side shrinks on a schedule, for linf
 // (section 3.2), l2 (section 3.3) and l1 (Croce and Hein 2021, section 4.3); schedule and constants as in AutoAttack. A
-// proposal is kept where it lowers the margin, so a row's margin never rises. The place, side and colours of a step's
-// square are draws of (seed, job, run, step), the same for all examples; the authors' code never reaches the last row
-// and column, this one does.
+// proposal is kept where it raises the margin (that of loss.h), which so never falls. The
+// place and side of a step's square, and for linf its colours, are draws of (seed, job, run, step), the same for all
+// examples; the authors' code never reaches the last row and column, this one does.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -18,8 +18,6 @@ namespace {
 
 // Draws that belong to no example.
 constexpr uint32_t kAllExamples = UINT32_MAX;
-
-torch::Tensor PerRow(const torch::Tensor& values) { return values.view({-1, 1, 1, 1}); }
 
 class Square : public AttackMethod {
  public:
@@ -130,7 +128,7 @@ class Square : public AttackMethod {
     return SquareShare(options_.p_init(), step, options_.queries(), options_.rescale_schedule());
   }
 
-  // l2 and l1: a field of 5×5 tiles, each a pair of hills of opposite sign, per example and channel.
+  // l2 and l1: tiles of a fifth of the shorter side, each a pair of hills of opposite sign, per example and channel.
   torch::Tensor Tiles(const ActiveBatch& batch) const {
     const torch::Tensor& centers = batch.ball().centers();
     const int64_t channels = centers.size(1), height = centers.size(2), width = centers.size(3);

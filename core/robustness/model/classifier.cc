@@ -36,7 +36,7 @@ Classifier::TwoWay Classifier::LogitsAndGradient(const torch::Tensor& inputs) {
   const torch::Tensor logits = Logits(leaf);
   return {.logits = logits.detach(), .input_gradient = [leaf, logits](const torch::Tensor& weights) {
             if (!logits.requires_grad()) return torch::zeros_like(leaf);  // the logits do not depend on the inputs
-            return torch::autograd::grad({logits}, {leaf}, {weights})[0];
+            return torch::autograd::grad({logits}, {leaf}, {weights})[0].contiguous();  // it may be an expanded view
           }};
 }
 

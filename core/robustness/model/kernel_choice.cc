@@ -81,7 +81,7 @@ absl::Status Set(const std::vector<Kernel>& kernels, const std::string& signatur
     kernel = candidate;
     return absl::OkStatus();
   }
-  return absl::FailedPreconditionError(
+  return absl::UnavailableError(
       absl::StrCat("the kernel that was chosen is not known here, and another would round differently; update the "
                    "worker: ",
                    chosen->second, " for ", signature));

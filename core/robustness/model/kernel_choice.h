@@ -34,8 +34,8 @@ std::vector<std::string> KernelSignatures(const LayerGraph& graph, at::IntArrayR
 KernelChoice TimeKernels(const LayerGraph& graph, at::IntArrayRef image, const std::vector<std::string>& wanted,
                          torch::Device device, const std::function<absl::Time()>& now);
 
-// The graph on the kernels of `choice`; layers that it does not name keep theirs. Errors: FAILED_PRECONDITION (a kernel
-// that this version does not have).
+// The graph on the kernels of `choice`; layers that it does not name keep theirs. Errors: UNAVAILABLE (a kernel that
+// this version does not have, but another worker may).
 absl::StatusOr<LayerGraph> WithKernels(const LayerGraph& graph, at::IntArrayRef image, const KernelChoice& choice);
 
 // Asked when a graph has been made: gives it its kernels. An empty one leaves it the guesses.
