@@ -6,6 +6,21 @@
 #include "core/plan/plan.h"
 
 namespace tightrope {
+namespace {
+
+std::string Needs(AttackNeeds needs) {
+  switch (needs) {
+    case AttackNeeds::kGradients:
+      return "gradients";
+    case AttackNeeds::kLogits:
+      return "logits";
+    case AttackNeeds::kDecisions:
+      return "decisions";
+  }
+  return "";
+}
+
+}  // namespace
 
 std::string AttacksTable(const TextStyle& style) {
   TextTable table({{"method"},
@@ -19,13 +34,13 @@ std::string AttacksTable(const TextStyle& style) {
     for (const v1::Norm norm : attack.norms) {
       absl::StrAppend(&norms, norms.empty() ? "" : " ", NormName(NormName(norm), style));
     }
-    table.AddRow({attack.Name(), norms, attack.needs_gradients ? "gradients" : "queries only",
+    table.AddRow({attack.Name(), norms, Needs(attack.needs),
                   attack.minimum_norm ? "the nearest witness" : "a witness in the ball",
-                  attack.targeted ? "can be" : "no", attack.source});
+                  attack.Targeted() ? "can be" : "no", attack.source});
   }
   return absl::StrCat(
       table.Render(style), "\n",
-      "docs/experiment-file.md has the keys of each. With queries only, a model need not have gradients.\n");
+      "docs/experiment-file.md has the keys of each. What needs no gradients takes a model that has none.\n");
 }
 
 }  // namespace tightrope

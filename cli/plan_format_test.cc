@@ -94,6 +94,7 @@ TEST_F(PlanFormatTest, WorkOfAnAttack_IsThatOfItsBalls_UnlessItNeedsNoneOrHasABu
   // Untargeted: a look and a gradient for each of the nine other classes, and one look more a step.
   EXPECT_EQ(passes([](v1::Attack& a) {
               a.mutable_fab()->set_restarts(1);
+              a.mutable_fab()->set_targets(0);
               a.mutable_fab()->set_steps(10);
             }),
             std::pair(1.0 + 10 * 10 + 2, 90.0));

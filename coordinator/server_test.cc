@@ -417,7 +417,7 @@ TEST_F(ServerTest, ProposalsForKernelsOutOfBoundsAreRefused) {
   bad.clear_device_kind();
   EXPECT_EQ(ask(bad), grpc::StatusCode::INVALID_ARGUMENT);
   bad = good;
-  bad.set_library_version(std::string(201, 'v'));
+  bad.set_library_version(std::string(1001, 'v'));
   EXPECT_EQ(ask(bad), grpc::StatusCode::INVALID_ARGUMENT);
   bad = good;
   bad.mutable_proposals(999)->set_kernel("");

@@ -72,7 +72,10 @@ std::vector<Include> AllIncludes() {
   return includes;
 }
 
-bool IsFree(const Include& include) { return kFree.contains(include.directory) || include.file.ends_with("_test.cc"); }
+bool IsFree(const Include& include) {
+  return kFree.contains(include.directory) || include.file.ends_with("_test.cc") ||
+         include.file.ends_with("_test_support.h");
+}
 
 class IncludeRulesTest : public ::testing::Test {
  protected:

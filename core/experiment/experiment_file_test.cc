@@ -308,7 +308,7 @@ TEST_F(ExperimentFileTest, FewClassesRefuseTheLossesThatDivideByLogitsThatAreNot
   const auto pgd_dlr = [](v1::Attack& attack) { attack.mutable_pgd()->set_loss(v1::ATTACK_LOSS_DLR); };
   EXPECT_EQ(told(3, pgd_dlr), "");
   EXPECT_EQ(told(2, pgd_dlr),
-            "attacks[0].pgd.loss: `loss: dlr` needs 3 classes or more, and `mnist` has 2; write `loss: ce`");
+            "attacks[0].pgd.loss: `loss: dlr` needs 3 classes or more, and the data have 2; write `loss: ce`");
   const auto targeted = [](v1::Attack& attack) {
     v1::ApgdAttack& apgd = *attack.mutable_apgd();
     apgd.set_loss(v1::ATTACK_LOSS_DLR);
@@ -318,15 +318,16 @@ TEST_F(ExperimentFileTest, FewClassesRefuseTheLossesThatDivideByLogitsThatAreNot
     apgd.set_eot(1);
   };
   EXPECT_EQ(told(4, targeted), "");
-  EXPECT_EQ(told(3, targeted),
-            "attacks[0].apgd.loss: targeted `loss: dlr` needs 4 classes or more, and `mnist` has 3; write `loss: ce`");
+  EXPECT_EQ(
+      told(3, targeted),
+      "attacks[0].apgd.loss: targeted `loss: dlr` needs 4 classes or more, and the data have 3; write `loss: ce`");
   const auto ensemble = [](v1::Attack& attack) {
     attack.mutable_autoattack()->set_version(v1::AUTO_ATTACK_VERSION_STANDARD);
   };
   EXPECT_EQ(told(4, ensemble), "");
   EXPECT_EQ(
       told(3, ensemble),
-      "attacks[0].autoattack.version: autoattack runs apgd_t here, which needs 4 classes or more, and `mnist` has "
+      "attacks[0].autoattack.version: autoattack runs apgd_t here, which needs 4 classes or more, and the data have "
       "3; write `components: [apgd_ce, fab, square]`");
   EXPECT_EQ(told(2,
                  [&](v1::Attack& attack) {

@@ -21,10 +21,6 @@ namespace {
 
 constexpr size_t kLongestExperimentName = 100;
 constexpr size_t kLongestEntryName = 200;
-// The difference of logits ratio divides by the distance of the first logit and the third, if targeted the fourth.
-constexpr uint32_t kDlrClasses = 3;
-constexpr uint32_t kTargetedDlrClasses = 4;
-
 std::string Element(const char* list, int index) { return absl::StrCat(list, "[", index, "]"); }
 
 // The schema's default: any other value where `decay` does not apply is a mistake.
@@ -189,88 +185,10 @@ class Rules {
   }
 
   void CheckAttack(const v1::Attack& attack, const std::string& path) {
-    CheckNorm(attack, path);
     CheckRadius(attack.norm(), attack.epsilon(), path);
-    if (attack.has_pgd()) {
-      if (attack.pgd().has_step_size()) CheckStepSize(attack.pgd().step_size(), path + ".pgd");
-      CheckClasses(attack.pgd().loss(), /*targets=*/0, path + ".pgd");
-      CheckPgdLoss(attack.pgd(), path + ".pgd");
-    }
-    if (attack.has_apgd()) CheckApgd(attack, path + ".apgd");
-    if (attack.has_fab()) CheckTargets(attack.fab().targets(), path + ".fab");
-    if (attack.has_autoattack()) CheckAutoAttack(attack.autoattack(), path + ".autoattack");
-  }
-
-  void CheckNorm(const v1::Attack& attack, const std::string& path) {
-    const AttackFacts* const facts = FindAttack(attack);
-    if (facts == nullptr || !Readable(path + ".norm") || facts->Takes(attack.norm())) return;
-    std::vector<std::string> taken;
-    for (const v1::Norm norm : facts->norms) taken.push_back(Name(norm));
-    Report(path + ".norm", absl::StrCat("`", facts->Name(), "` takes the norms ", absl::StrJoin(taken, ", "), "; ",
-                                        Quoted(Name(attack.norm())), " is not one of them"));
-  }
-
-  void CheckPgdLoss(const v1::PgdAttack& pgd, const std::string& path) {
-    if (!Readable(path + ".loss", path + ".random_start") || pgd.loss() != v1::ATTACK_LOSS_KL || pgd.random_start())
-      return;
-    Report(path + ".random_start",
-           "`loss: kl` needs `random_start: true`, because it has no gradient at the example itself");
-  }
-
-  void CheckApgd(const v1::Attack& attack, const std::string& path) {
-    const v1::ApgdAttack& apgd = attack.apgd();
-    CheckTargets(apgd.targets(), path);
-    if (Readable(path + ".loss") && apgd.loss() != v1::ATTACK_LOSS_CE && apgd.loss() != v1::ATTACK_LOSS_DLR) {
-      Report(path + ".loss",
-             absl::StrCat("`loss` of apgd is ce or dlr; ", Quoted(Name(apgd.loss())), " is one of `method: pgd`"));
-    } else {
-      CheckClasses(apgd.loss(), apgd.targets(), path);
-    }
-    if (Readable(path + ".larger_radii_first") && apgd.larger_radii_first() && attack.norm() != v1::NORM_L1) {
-      Report(path + ".larger_radii_first", "`larger_radii_first` applies to `norm: l1` only; leave it out");
-    }
-  }
-
-  // That the difference of logits ratio has the logits that it divides by.
-  void CheckClasses(v1::AttackLoss loss, uint32_t targets, const std::string& path) {
-    if (data_.test == nullptr || loss != v1::ATTACK_LOSS_DLR || !Readable(path + ".loss", path + ".targets")) return;
-    const uint32_t needed = targets > 0 ? kTargetedDlrClasses : kDlrClasses;
-    if (data_.test->classes() >= needed) return;
-    Report(path + ".loss",
-           absl::StrCat(targets > 0 ? "targeted " : "", "`loss: dlr` needs ", needed, " classes or more, and ",
-                        Quoted(experiment_.dataset()), " has ", data_.test->classes(), "; write `loss: ce`"));
-  }
-
-  void CheckTargets(uint32_t targets, const std::string& path) {
-    if (data_.test == nullptr || !Readable(path + ".targets")) return;
-    const uint32_t classes = data_.test->classes();
-    if (targets < std::max(classes, 1u)) return;
-    Report(path + ".targets",
-           absl::StrCat("`targets` is at most the number of other classes, and ", Quoted(experiment_.dataset()),
-                        " has ", classes, " in all; ", targets, " is more"));
-  }
-
-  void CheckAutoAttack(const v1::AutoAttack& attack, const std::string& path) {
-    const std::string components_path = path + ".components";
-    if (!Readable(path + ".version", components_path)) return;
-    std::set<int> seen;
-    for (int i = 0; i < attack.components_size(); ++i) {
-      if (seen.insert(attack.components(i)).second) continue;
-      Report(Element(components_path.c_str(), i),
-             absl::StrCat("`components` has ", Quoted(Name(attack.components(i))), " twice; keep one"));
-    }
-    if (data_.test == nullptr) return;
-    for (const v1::AutoAttackComponent component : ComponentsOf(attack)) {
-      const uint32_t needed = component == v1::AUTO_ATTACK_COMPONENT_APGD_T     ? kTargetedDlrClasses
-                              : component == v1::AUTO_ATTACK_COMPONENT_APGD_DLR ? kDlrClasses
-                                                                                : 0;
-      if (data_.test->classes() >= needed) continue;
-      Report(attack.components().empty() ? path + ".version" : components_path,
-             absl::StrCat("autoattack runs ", Name(component), " here, which needs ", needed, " classes or more, and ",
-                          Quoted(experiment_.dataset()), " has ", data_.test->classes(),
-                          "; write `components: [apgd_ce, fab, square]`"));
-      return;
-    }
+    if (!AllReadable(attack, path)) return;
+    const auto problem = FindProblem(attack, data_.test == nullptr ? 0 : data_.test->classes());
+    if (problem) Report(absl::StrCat(path, ".", problem->key), problem->message);
   }
 
   void CheckRadius(v1::Norm norm, double epsilon, const std::string& path) {
@@ -280,6 +198,11 @@ class Rules {
       if (epsilon <= 255) hint = absl::StrCat("; in pixel values of 0 to 255 write ", NumberText(epsilon), "/255");
       Report(path + ".epsilon", absl::StrCat("`epsilon` of linf is 0 to 1, because inputs are in [0, 1]; ",
                                              NumberText(epsilon), " is not", hint));
+    }
+    if (norm == v1::NORM_SPATIAL && epsilon > 1) {
+      Report(path + ".epsilon",
+             absl::StrCat("`epsilon` of spatial is 0 to 1, a share of `max_rotation` and `max_translation`; ",
+                          NumberText(epsilon), " is not"));
     }
     if (norm == v1::NORM_L0 && epsilon != std::floor(epsilon)) {
       Report(path + ".epsilon",

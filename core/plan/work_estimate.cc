@@ -1,6 +1,7 @@
 #include "core/plan/work_estimate.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "core/experiment/attack_table.h"
 #include "core/plan/plan.h"
@@ -8,63 +9,25 @@
 namespace tightrope {
 namespace {
 
-// Runs of a gradient attack: for each its steps, a look at where the last one led, and one at the witness as it is
-// stored.
-WorkEstimate Runs(double runs, double steps, double passes_in_a_step = 1) {
-  return {.forward_passes = runs * (steps * passes_in_a_step + 2), .backward_passes = runs * steps * passes_in_a_step};
-}
-
-double RunsOf(double restarts, double targets) { return restarts * std::max(1.0, targets); }
-
-// Boundary steps look at where they led as well; without targets they take a gradient for each other class.
-WorkEstimate FabRuns(double restarts, double targets, double steps, double classes) {
-  const double runs = RunsOf(restarts, targets);
-  const double gradients = targets > 0 ? 1 : std::max(1.0, classes - 1);
-  return {.forward_passes = runs * (steps * (gradients + 1) + 2), .backward_passes = runs * steps * gradients};
-}
-
-// Of one example in one ball; for an attack that needs no ball, in all.
-WorkEstimate EstimateMethod(const v1::Attack& attack, double classes) {
-  switch (attack.method_case()) {
-    case v1::Attack::kPgd:
-      return Runs(attack.pgd().restarts(), attack.pgd().steps());
-    case v1::Attack::kApgd:
-      return Runs(RunsOf(attack.apgd().restarts(), attack.apgd().targets()), attack.apgd().steps(),
-                  attack.apgd().eot());
-    case v1::Attack::kFab:
-      return FabRuns(attack.fab().restarts(), attack.fab().targets(), attack.fab().steps(), classes);
-    case v1::Attack::kSquare:
-      return {.forward_passes = static_cast<double>(attack.square().restarts()) * attack.square().queries(),
-              .backward_passes = 0};
-    case v1::Attack::kNoise:
-      return {.forward_passes = static_cast<double>(attack.noise().draws()), .backward_passes = 0};
-    case v1::Attack::kFgsm:
-      return Runs(1, 1);
-    case v1::Attack::kAutoattack:  // several
-    case v1::Attack::METHOD_NOT_SET:
-      break;
-  }
-  return {};
-}
-
-// Of one example: a pass over it as it is, then the method in each ball.
+// Of one example: a pass over it as it is, then the method in each ball, and a look at its witness as it is stored.
 WorkEstimate EstimateAttack(const v1::AttackJob& job) {
-  const double balls = static_cast<double>(RadiiOf(job).size());
+  const std::vector<double> radii = RadiiOf(job);
   WorkEstimate sum{.forward_passes = 1, .backward_passes = 0};
   const auto add = [&](const v1::Attack& attack) {
     const AttackFacts* const facts = FindAttack(attack);
-    const double times = facts != nullptr && facts->minimum_norm ? 1 : balls;
-    const WorkEstimate once = EstimateMethod(attack, job.data().classes());
-    sum.forward_passes += times * once.forward_passes;
-    sum.backward_passes += times * once.backward_passes;
+    if (facts == nullptr || facts->passes == nullptr) return;
+    for (size_t i = facts->minimum_norm ? radii.size() - 1 : 0; i < radii.size(); ++i) {
+      const Passes passes = facts->passes(WithTargetsAmong(attack, job.data().classes()), job.data(), radii[i]);
+      sum.forward_passes += passes.forward + 1;
+      sum.backward_passes += passes.backward;
+    }
   };
   if (!job.attack().has_autoattack()) {
     add(job.attack());
-  } else {
-    for (const EnsembleMember& member :
-         MembersOf(job.attack().autoattack(), job.attack().norm(), job.data().classes())) {
-      add(member.attack);
-    }
+    return sum;
+  }
+  for (const EnsembleMember& member : MembersOf(job.attack().autoattack(), job.attack().norm(), job.data().classes())) {
+    add(member.attack);
   }
   return sum;
 }

@@ -99,20 +99,41 @@ torch::Tensor ActiveBatch::SurfaceStart(double factor) const {
   return (factor == 1 ? ball_ : ball_.Scaled(factor)).SurfacePoints(run_.stream, Examples(), Runs());
 }
 
+torch::Tensor ActiveBatch::SaltAndPepper() const {
+  return ball_.WithRandomElements(run_.stream, Examples(), Runs(), (Uniform(1) < 0.5).to(torch::kFloat32));
+}
+
+torch::Tensor ActiveBatch::Uniform(uint32_t step) const { return Draws(step, /*normal=*/false); }
+torch::Tensor ActiveBatch::Normal(uint32_t step) const { return Draws(step, /*normal=*/true); }
+
+torch::Tensor ActiveBatch::Draws(uint32_t step, bool normal) const {
+  torch::Tensor draws = torch::empty(ball_.centers().sizes(), torch::kFloat32);
+  const size_t elements = rows_.empty() ? 0 : static_cast<size_t>(draws.numel()) / rows_.size();
+  float* values = draws.data_ptr<float>();
+  for (const Row& row : rows_) {
+    const RandomStream::At at{.example = row.standing->example, .restart = row.run, .step = step};
+    const absl::Span<float> into(values, elements);
+    normal ? run_.stream.Normal(at, into) : run_.stream.Uniform(at, into);
+    values += elements;
+  }
+  return draws.to(labels_.device());
+}
+
 ActiveBatch::Following ActiveBatch::Follow(std::initializer_list<torch::Tensor*> tensors) {
   const size_t before = followed_.size();
   followed_.insert(followed_.end(), tensors.begin(), tensors.end());
   return Following(followed_, before);
 }
 
-absl::StatusOr<ActiveBatch::Look> ActiveBatch::Judge(const torch::Tensor& points) {
+absl::StatusOr<ActiveBatch::Look> ActiveBatch::Judge(const torch::Tensor& points, const torch::Tensor& distances) {
   torch::NoGradGuard no_grad;
-  return JudgeLogits(points, run_.classifier.Logits(points));
+  return JudgeLogits(points, run_.classifier.Logits(points), distances);
 }
 
-absl::StatusOr<ActiveBatch::Look> ActiveBatch::JudgeLogits(const torch::Tensor& points, torch::Tensor logits) {
+absl::StatusOr<ActiveBatch::Look> ActiveBatch::JudgeLogits(const torch::Tensor& points, torch::Tensor logits,
+                                                           const torch::Tensor& distances) {
   Look look{.logits = std::move(logits), .wrong = {}};
-  ABSL_ASSIGN_OR_RETURN(const torch::Tensor rows, Take(points, look.logits, look.wrong));
+  ABSL_ASSIGN_OR_RETURN(const torch::Tensor rows, Take(points, look.logits, look.wrong, distances));
   if (rows.defined()) {
     look.logits = look.logits.index_select(0, rows);
     look.wrong = look.wrong.index_select(0, rows);
@@ -160,7 +181,7 @@ absl::StatusOr<ActiveBatch::Slope> ActiveBatch::Gradient(const torch::Tensor& po
 }
 
 absl::StatusOr<torch::Tensor> ActiveBatch::Take(const torch::Tensor& points, const torch::Tensor& logits,
-                                                torch::Tensor& wrong) {
+                                                torch::Tensor& wrong, const torch::Tensor& distances) {
   torch::NoGradGuard no_grad;
   CheckLogits(logits, points);
   const std::vector<int32_t> predictions = Predictions(logits);
@@ -175,24 +196,30 @@ absl::StatusOr<torch::Tensor> ActiveBatch::Take(const torch::Tensor& points, con
   }
   wrong = wrong.to(labels_.device());
   if (!wrong_rows.empty()) {
-    ABSL_RETURN_IF_ERROR(TakeCandidates(points, wrong_rows));
+    ABSL_RETURN_IF_ERROR(TakeCandidates(points, wrong_rows, distances));
   }
   return DropDecided();
 }
 
-absl::Status ActiveBatch::TakeCandidates(const torch::Tensor& points, const std::vector<int64_t>& wrong) {
+absl::Status ActiveBatch::TakeCandidates(const torch::Tensor& points, const std::vector<int64_t>& wrong,
+                                         const torch::Tensor& spatial) {
   const torch::Tensor rows = Rows(wrong);
   const torch::Tensor centers = ball_.centers().index_select(0, rows);
   torch::Tensor candidates = points.index_select(0, rows);
   torch::Tensor distances = Distances(centers, candidates).cpu();
-  const int64_t norm = DistanceColumn(ball_.norm());
+  const torch::Tensor given = spatial.defined() ? spatial.cpu().contiguous() : torch::Tensor();
+  // In the threat model's norm, of the i-th.
+  const auto distance_of = [&](size_t i) {
+    return given.defined() ? given.data_ptr<double>()[wrong[i]]
+                           : distances.data_ptr<double>()[4 * i + DistanceColumn(ball_.norm())];
+  };
 
   // What rounding left outside the ball is moved, and the model asked again about what is there now.
   std::vector<int64_t> outside;
   std::vector<double> radii;
-  for (size_t i = 0; i < wrong.size(); ++i) {
+  for (size_t i = 0; i < wrong.size() && !given.defined(); ++i) {
     const Standing& standing = *rows_[wrong[i]].standing;
-    const double distance = distances.data_ptr<double>()[4 * i + norm];
+    const double distance = distance_of(i);
     const double inside = distance <= standing.goal * (1 + kRoundingShare) ? standing.goal : standing.reach;
     if (distance > inside && distance <= inside * (1 + kRoundingShare) && standing.forward_passes < run_.query_budget) {
       outside.push_back(static_cast<int64_t>(i));
@@ -221,17 +248,18 @@ absl::Status ActiveBatch::TakeCandidates(const torch::Tensor& points, const std:
   for (size_t i = 0; i < wrong.size(); ++i) {
     Standing& standing = *rows_[wrong[i]].standing;
     if (!still_wrong[i]) continue;
-    const double* distance = distances.data_ptr<double>() + 4 * i;
-    for (size_t k = 0; k < 4; ++k) standing.nearest[k] = std::min(standing.nearest[k], distance[k]);
-    if (distance[norm] > standing.reach) continue;
+    const double* all = distances.data_ptr<double>() + 4 * i;
+    for (size_t k = 0; k < 4; ++k) standing.nearest[k] = std::min(standing.nearest[k], all[k]);
+    const double distance = distance_of(i);
+    if (distance > standing.reach) continue;
     if (standing.first_success == 0) standing.first_success = standing.forward_passes;
-    if (distance[norm] >= std::min(standing.candidate.distance, standing.witness.distance)) continue;
+    if (distance >= std::min(standing.candidate.distance, standing.witness.distance)) continue;
     if (!stored.defined()) stored = candidates.flatten(1).cpu().contiguous();
     const float* values = stored.data_ptr<float>() + static_cast<int64_t>(i) * stored.size(1);
     standing.candidate.point.assign(values, values + stored.size(1));
-    standing.candidate.distance = distance[norm];
+    standing.candidate.distance = distance;
     standing.candidate.run = rows_[wrong[i]].run;
-    standing.decided = standing.decided || distance[norm] <= standing.goal;
+    standing.decided = standing.decided || distance <= standing.goal;
   }
   return absl::OkStatus();
 }

@@ -106,6 +106,12 @@ class ActiveBatch {
   // example, run).
   torch::Tensor RandomStart() const;
   torch::Tensor SurfaceStart(double factor = 1) const;
+  // ⌊ε⌋ random elements of each example, 0 or 1. REQUIRES: l0.
+  torch::Tensor SaltAndPepper() const;
+  // N×C×H×W draws in [0, 1) or of the standard normal distribution, functions of (seed, job, example, run, step). Steps
+  // below 2 are those of the starts above.
+  torch::Tensor Uniform(uint32_t step) const;
+  torch::Tensor Normal(uint32_t step) const;
 
   // While it lives, rows that leave the batch leave its tensors, too. Ends in the reverse order of its beginning.
   class Following {
@@ -128,9 +134,10 @@ class ActiveBatch {
     torch::Tensor wrong;   // N bool: which of them the model gets wrong; only searches for the nearest point keep any
   };
   // Looks at the model at `points` (N×C×H×W in [0, 1], a row a search), one of the followed tensors. A point that the
-  // model gets wrong within reach is a candidate; rows of decided examples leave. Errors, here and below: NotFinite,
-  // and what `looked` returns.
-  absl::StatusOr<Look> Judge(const torch::Tensor& points);
+  // model gets wrong within reach is a candidate; rows of decided examples leave. `distances`, N float64, is of the
+  // spatial threat model only, whose distances do not follow from the points. Errors, here and below: NotFinite, and
+  // what `looked` returns.
+  absl::StatusOr<Look> Judge(const torch::Tensor& points, const torch::Tensor& distances = {});
 
   struct Slope {
     torch::Tensor losses;    // N float32
@@ -140,15 +147,19 @@ class ActiveBatch {
   absl::StatusOr<Slope> Gradient(const torch::Tensor& points, const Loss& loss, uint32_t passes = 1);
 
   // As Judge, for logits that were computed elsewhere at `points`.
-  absl::StatusOr<Look> JudgeLogits(const torch::Tensor& points, torch::Tensor logits);
+  absl::StatusOr<Look> JudgeLogits(const torch::Tensor& points, torch::Tensor logits,
+                                   const torch::Tensor& distances = {});
 
  private:
   // Counts a look and takes its candidates. Returns the rows that remain, or an undefined tensor where all do.
-  absl::StatusOr<torch::Tensor> Take(const torch::Tensor& points, const torch::Tensor& logits, torch::Tensor& wrong);
-  absl::Status TakeCandidates(const torch::Tensor& points, const std::vector<int64_t>& wrong);
+  absl::StatusOr<torch::Tensor> Take(const torch::Tensor& points, const torch::Tensor& logits, torch::Tensor& wrong,
+                                     const torch::Tensor& distances = {});
+  absl::Status TakeCandidates(const torch::Tensor& points, const std::vector<int64_t>& wrong,
+                              const torch::Tensor& spatial);
   // Ends the searches of examples that are decided, and those that the budget does not cover where each row's next look
   // costs `passes`. Returns the rows that remain, or an undefined tensor where all do.
   torch::Tensor DropDecided(uint64_t passes = 1);
+  torch::Tensor Draws(uint32_t step, bool normal) const;
   torch::Tensor Rows(const std::vector<int64_t>& indices) const;
   std::vector<uint32_t> Examples() const;
   std::vector<uint32_t> Runs() const;

@@ -95,12 +95,7 @@ class Apgd : public AttackMethod {
     torch::Tensor start;    // where the next climb starts; afterwards the best points
   };
 
-  torch::Tensor LossOf(const torch::Tensor& logits, const Search& search) const {
-    const torch::Tensor& labels = search.batch.labels();
-    const bool dlr = options_.loss() == v1::ATTACK_LOSS_DLR;
-    if (!search.targets.defined()) return dlr ? DlrLoss(logits, labels) : CrossEntropyLoss(logits, labels);
-    return dlr ? TargetedDlrLoss(logits, labels, search.targets) : TargetedCrossEntropyLoss(logits, search.targets);
-  }
+  Loss LossOf(const Search& search) const { return MakeLoss(options_.loss(), search.batch.labels(), search.targets); }
 
   absl::Status Climb(Search& search, double factor, uint32_t steps) const {
     return search.batch.ball().norm() == v1::NORM_L1 ? ClimbSparsely(search, factor, steps)
@@ -110,7 +105,7 @@ class Apgd : public AttackMethod {
   // linf and l2.
   absl::Status ClimbSteeply(Search& search, uint32_t steps) const {
     ActiveBatch& batch = search.batch;
-    const Loss loss = [&](const torch::Tensor& logits) { return LossOf(logits, search); };
+    const Loss loss = LossOf(search);
     Best best;
     torch::Tensor points = search.start, before, gradient, step, best_at_check, last_loss, raised, was_halved;
     const auto following = batch.Follow({&points, &before, &gradient, &best.points, &best.gradient, &best.losses, &step,
@@ -160,7 +155,7 @@ class Apgd : public AttackMethod {
   // l1, in the ball of `factor` times the radius.
   absl::Status ClimbSparsely(Search& search, double factor, uint32_t steps) const {
     ActiveBatch& batch = search.batch;
-    const Loss loss = [&](const torch::Tensor& logits) { return LossOf(logits, search); };
+    const Loss loss = LossOf(search);
     const double elements = static_cast<double>(batch.ball().centers()[0].numel());
     Best best;
     torch::Tensor points = search.start, gradient, step, share, changed;

@@ -5,61 +5,33 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "core/experiment/attack_table.h"
+#include "core/experiment/schema.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
 namespace {
 
-absl::Status CheckPositive(absl::string_view method, uint64_t steps, uint64_t restarts) {
-  if (steps > 0 && restarts > 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(method, " needs at least one step and one restart, not ", steps, " and ", restarts));
-}
-
-absl::Status CheckClasses(absl::string_view method, uint32_t targets, uint32_t needed, uint32_t classes) {
-  if (targets >= classes) {
-    return absl::InvalidArgumentError(absl::StrCat(method, " has ", targets, " targets, but of ", classes,
-                                                   " classes only ", classes - 1, " are others than the label"));
-  }
-  if (classes < needed) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(method, " needs at least ", needed, " classes, and the data have ", classes));
+// That the numbers of the method's message are within the schema's bounds.
+absl::Status CheckBounds(const v1::Attack& attack) {
+  const auto& field = *v1::Attack::descriptor()->FindFieldByNumber(attack.method_case());
+  const google::protobuf::Message& options = attack.GetReflection()->GetMessage(attack, &field);
+  const auto* const values = options.GetReflection();
+  for (int i = 0; i < options.GetDescriptor()->field_count(); ++i) {
+    const auto& key = *options.GetDescriptor()->field(i);
+    if (key.is_repeated() || (key.has_presence() && !values->HasField(options, &key))) continue;
+    double value = 0;
+    if (key.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_UINT32) {
+      value = values->GetUInt32(options, &key);
+    } else if (key.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_DOUBLE) {
+      value = values->GetDouble(options, &key);
+    } else {
+      continue;
+    }
+    if (InRange(key, value)) continue;
+    return absl::InvalidArgumentError(absl::StrCat("`", key.name(), "` of ", field.name(), " is ", Expectation(key),
+                                                   "; ", NumberText(value), " is not"));
   }
   return absl::OkStatus();
-}
-
-absl::Status Check(const v1::Attack& attack, uint32_t classes) {
-  switch (attack.method_case()) {
-    case v1::Attack::kPgd:
-      if (attack.pgd().loss() == v1::ATTACK_LOSS_KL && !attack.pgd().random_start()) {
-        return absl::InvalidArgumentError(
-            "pgd with loss kl needs random_start: true, because the loss has no gradient at the example itself");
-      }
-      ABSL_RETURN_IF_ERROR(CheckClasses("pgd", 0, attack.pgd().loss() == v1::ATTACK_LOSS_DLR ? 3 : 2, classes));
-      return CheckPositive("pgd", attack.pgd().steps(), attack.pgd().restarts());
-    case v1::Attack::kApgd: {
-      const v1::ApgdAttack& apgd = attack.apgd();
-      const bool dlr = apgd.loss() == v1::ATTACK_LOSS_DLR;
-      if (apgd.larger_radii_first() && attack.norm() != v1::NORM_L1) {
-        return absl::InvalidArgumentError("apgd's larger_radii_first is of norm l1");
-      }
-      if (!dlr && apgd.loss() != v1::ATTACK_LOSS_CE) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("apgd takes loss ce or dlr, not ", AttackLoss_Name(apgd.loss())));
-      }
-      ABSL_RETURN_IF_ERROR(CheckClasses("apgd", apgd.targets(), !dlr ? 2 : apgd.targets() > 0 ? 4 : 3, classes));
-      return CheckPositive("apgd", apgd.steps(), apgd.restarts());
-    }
-    case v1::Attack::kFab:
-      ABSL_RETURN_IF_ERROR(CheckClasses("fab", attack.fab().targets(), 2, classes));
-      return CheckPositive("fab", attack.fab().steps(), attack.fab().restarts());
-    case v1::Attack::kSquare:
-      return CheckPositive("square", attack.square().queries(), attack.square().restarts());
-    case v1::Attack::kNoise:
-      return CheckPositive("noise", attack.noise().draws(), 1);
-    default:
-      return absl::OkStatus();
-  }
 }
 
 std::unique_ptr<AttackMethod> MakeMethod(const v1::Attack& attack) {
@@ -74,6 +46,32 @@ std::unique_ptr<AttackMethod> MakeMethod(const v1::Attack& attack) {
       return MakeFab(attack.fab());
     case v1::Attack::kSquare:
       return MakeSquare(attack.square());
+    case v1::Attack::kCarliniWagner:
+      return MakeCarliniWagner(attack.carlini_wagner());
+    case v1::Attack::kDdn:
+      return MakeDdn(attack.ddn());
+    case v1::Attack::kDeepfool:
+      return MakeDeepFool(attack.deepfool());
+    case v1::Attack::kEad:
+      return MakeEad(attack.ead());
+    case v1::Attack::kFmn:
+      return MakeFmn(attack.fmn());
+    case v1::Attack::kSigmaZero:
+      return MakeSigmaZero(attack.sigma_zero());
+    case v1::Attack::kJsma:
+      return MakeJsma(attack.jsma());
+    case v1::Attack::kSparseRs:
+      return MakeSparseRs(attack.sparse_rs());
+    case v1::Attack::kPointwise:
+      return MakePointwise(attack.pointwise());
+    case v1::Attack::kBoundary:
+      return MakeBoundary(attack.boundary());
+    case v1::Attack::kHopSkipJump:
+      return MakeHopSkipJump(attack.hop_skip_jump());
+    case v1::Attack::kSpsa:
+      return MakeSpsa(attack.spsa());
+    case v1::Attack::kSpatial:
+      return MakeSpatial(attack.spatial());
     case v1::Attack::kNoise:
       return MakeNoise(attack.noise());
     case v1::Attack::kAutoattack:  // several
@@ -81,22 +79,6 @@ std::unique_ptr<AttackMethod> MakeMethod(const v1::Attack& attack) {
       break;
   }
   return nullptr;
-}
-
-// Each member runs on what those before it left unbroken, from the clean example, as RunAttack does with any attack of
-// several members; that is AutoAttack's flow (Croce and Hein 2020).
-absl::StatusOr<std::vector<AttackMember>> MakeEnsemble(const v1::Attack& attack, uint32_t classes) {
-  std::vector<AttackMember> members;
-  for (const EnsembleMember& member : MembersOf(attack.autoattack(), attack.norm(), classes)) {
-    absl::StatusOr<std::vector<AttackMember>> made = MakeAttack(member.attack, classes);
-    if (!made.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("autoattack's ", member.name, " cannot be run: ", made.status().message(),
-                       "; leave it out, for two or three classes with components: [apgd_ce, fab, square]"));
-    }
-    members.push_back({.name = member.name, .method = std::move(made->front().method)});
-  }
-  return members;
 }
 
 }  // namespace
@@ -107,13 +89,20 @@ absl::StatusOr<std::vector<AttackMember>> MakeAttack(const v1::Attack& attack, u
     return absl::InvalidArgumentError(
         absl::StrCat("this worker does not know the attack's method; update it. Field number: ", attack.method_case()));
   }
-  if (!facts->Takes(attack.norm())) {
-    return absl::InvalidArgumentError(absl::StrCat(facts->Name(), " does not take norm ", Norm_Name(attack.norm())));
+  if (const auto problem = FindProblem(attack, classes)) {
+    return absl::InvalidArgumentError(absl::StrCat(facts->Name(), " cannot be run: ", problem->message));
   }
-  if (attack.has_autoattack()) return MakeEnsemble(attack, classes);
-  ABSL_RETURN_IF_ERROR(Check(attack, classes));
   std::vector<AttackMember> members;
-  members.push_back({.name = facts->Name(), .method = MakeMethod(attack)});
+  if (!attack.has_autoattack()) {
+    ABSL_RETURN_IF_ERROR(CheckBounds(attack));
+    members.push_back({.name = facts->Name(), .method = MakeMethod(WithTargetsAmong(attack, classes))});
+    return members;
+  }
+  // Each runs on what those before it left unbroken, from the clean example, as RunAttack does with the members of any
+  // attack; that is AutoAttack's flow (Croce and Hein 2020).
+  for (const EnsembleMember& member : MembersOf(attack.autoattack(), attack.norm(), classes)) {
+    members.push_back({.name = member.name, .method = MakeMethod(member.attack)});
+  }
   return members;
 }
 

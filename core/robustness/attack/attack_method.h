@@ -44,10 +44,23 @@ std::unique_ptr<AttackMethod> MakePgd(const v1::PgdAttack& options);
 std::unique_ptr<AttackMethod> MakeApgd(const v1::ApgdAttack& options);
 std::unique_ptr<AttackMethod> MakeFab(const v1::FabAttack& options);
 std::unique_ptr<AttackMethod> MakeSquare(const v1::SquareAttack& options);
+std::unique_ptr<AttackMethod> MakeCarliniWagner(const v1::CarliniWagnerAttack& options);
+std::unique_ptr<AttackMethod> MakeDdn(const v1::DdnAttack& options);
+std::unique_ptr<AttackMethod> MakeDeepFool(const v1::DeepFoolAttack& options);
+std::unique_ptr<AttackMethod> MakeEad(const v1::EadAttack& options);
+std::unique_ptr<AttackMethod> MakeFmn(const v1::FmnAttack& options);
+std::unique_ptr<AttackMethod> MakeSigmaZero(const v1::SigmaZeroAttack& options);
+std::unique_ptr<AttackMethod> MakeJsma(const v1::JsmaAttack& options);
+std::unique_ptr<AttackMethod> MakeSparseRs(const v1::SparseRsAttack& options);
+std::unique_ptr<AttackMethod> MakePointwise(const v1::PointwiseAttack& options);
+std::unique_ptr<AttackMethod> MakeBoundary(const v1::BoundaryAttack& options);
+std::unique_ptr<AttackMethod> MakeHopSkipJump(const v1::HopSkipJumpAttack& options);
+std::unique_ptr<AttackMethod> MakeSpsa(const v1::SpsaAttack& options);
+std::unique_ptr<AttackMethod> MakeSpatial(const v1::SpatialAttack& options);
 std::unique_ptr<AttackMethod> MakeNoise(const v1::NoiseAttack& options);
 
-// What the message names, at least one member. INVALID_ARGUMENT: no method, or a norm, number of steps, targets or
-// classes with which it cannot be run.
+// What the message names, at least one member; targets no more than there are other classes. INVALID_ARGUMENT: no
+// method, a number out of the schema's bounds, or what FindProblem says.
 absl::StatusOr<std::vector<AttackMember>> MakeAttack(const v1::Attack& attack, uint32_t classes);
 
 }  // namespace tightrope

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/types/span.h"
+#include "core/experiment/attack_table.h"
 #include "core/robustness/attack/active_batch.h"
 #include "core/robustness/attack/dataset_batch.h"
 #include "core/robustness/attack/run_attack.h"
@@ -29,6 +30,7 @@
 namespace tightrope {
 
 constexpr v1::Norm kAttackNorms[] = {v1::NORM_LINF, v1::NORM_L2, v1::NORM_L1};
+constexpr v1::Norm kThreatModels[] = {v1::NORM_LINF, v1::NORM_L2, v1::NORM_L1, v1::NORM_L0, v1::NORM_SPATIAL};
 
 // `attack`: a v1::Attack in protobuf's text format, but for its norm.
 inline v1::AttackJob JobOf(const std::string& attack, v1::Norm norm, const std::vector<double>& epsilons) {
@@ -40,11 +42,20 @@ inline v1::AttackJob JobOf(const std::string& attack, v1::Norm norm, const std::
   return job;
 }
 
-// Every method with every option that changes its course, for four classes.
+// Every method of the norm with every option that changes its course, for four classes.
 inline std::vector<std::string> EveryAttack(v1::Norm norm) {
   const std::string pgd = "pgd { steps: 8 restarts: 2 random_start: true ";
   const std::string apgd = "apgd { steps: 12 restarts: 1 rho: 0.75 eot: 1 ";
   const std::string fab = "fab { steps: 10 restarts: 2 alpha_max: 0.1 eta: 1.05 beta: 0.9 ";
+  const std::string square = "square { queries: 100 restarts: 1 p_init: 0.8 rescale_schedule: true ";
+  const std::string constants = "{ steps: 60 search_steps: 4 initial_const: 0.1 learning_rate: 0.05 ";
+  const std::string ddn = "ddn { steps: 30 initial_radius: 1 gamma: 0.05 ";
+  const std::string fmn = "fmn { steps: 40 step_size: 1 gamma: 0.05 gamma_final: 0.001 ";
+  const std::string sigma_zero =
+      "sigma_zero { steps: 60 step_size: 1 sigma: 0.001 threshold: 0.3 threshold_step: 0.01 ";
+  const std::string sparse_rs = "sparse_rs { queries: 100 restarts: 1 alpha_init: 0.3 rescale_schedule: true ";
+  const std::string spsa = "spsa { steps: 10 samples: 8 delta: 0.01 learning_rate: 0.05 restarts: 1 ";
+  const std::string spatial = "spatial { max_rotation: 30 max_translation: 2 rotations: 7 translations: 5 draws: 20 ";
   std::vector<std::string> attacks = {
       "fgsm {}",
       pgd + "loss: ATTACK_LOSS_CE }",
@@ -52,18 +63,48 @@ inline std::vector<std::string> EveryAttack(v1::Norm norm) {
       pgd + "loss: ATTACK_LOSS_DLR }",
       pgd + "loss: ATTACK_LOSS_KL }",
       pgd + "loss: ATTACK_LOSS_CE momentum: 0.9 }",
+      pgd + "loss: ATTACK_LOSS_MARGIN targets: 2 }",
       apgd + "loss: ATTACK_LOSS_CE }",
       apgd + "loss: ATTACK_LOSS_DLR }",
       apgd + "loss: ATTACK_LOSS_CE targets: 2 }",
       apgd + "loss: ATTACK_LOSS_DLR targets: 3 }",
       fab + "}",
       fab + "targets: 3 }",
-      "square { queries: 100 restarts: 1 p_init: 0.8 rescale_schedule: true }",
+      square + "}",
+      square + "targets: 2 }",
+      "carlini_wagner " + constants + "}",
+      "carlini_wagner " + constants + "confidence: 0.1 targets: 2 }",
+      ddn + "}",
+      ddn + "targets: 2 }",
+      "deepfool { steps: 20 overshoot: 0.02 candidates: 3 }",
+      "ead " + constants + "beta: 0.001 }",
+      "ead " + constants + "beta: 0.01 confidence: 0.1 targets: 2 }",
+      fmn + "}",
+      fmn + "targets: 2 }",
+      sigma_zero + "}",
+      sigma_zero + "targets: 2 }",
+      "jsma { theta: 1 targets: 3 }",
+      "jsma { theta: -1 targets: 3 }",
+      sparse_rs + "}",
+      sparse_rs + "targets: 2 }",
+      "pointwise { restarts: 2 }",
+      "boundary { steps: 60 spherical_step: 0.05 source_step: 0.05 step_adaptation: 1.5 restarts: 1 }",
+      "hop_skip_jump { steps: 4 gradient_queries: 20 max_gradient_queries: 100 restarts: 1 }",
+      spsa + "directions: SPSA_DIRECTIONS_RADEMACHER loss: ATTACK_LOSS_MARGIN }",
+      spsa + "directions: SPSA_DIRECTIONS_GAUSSIAN loss: ATTACK_LOSS_CE }",
+      spsa + "directions: SPSA_DIRECTIONS_RADEMACHER loss: ATTACK_LOSS_MARGIN targets: 2 }",
+      spatial + "search: SPATIAL_SEARCH_GRID }",
+      spatial + "search: SPATIAL_SEARCH_RANDOM }",
       "noise { distribution: NOISE_DISTRIBUTION_UNIFORM draws: 30 }",
       "noise { distribution: NOISE_DISTRIBUTION_GAUSSIAN draws: 30 }",
       "autoattack { version: AUTO_ATTACK_VERSION_STANDARD } query_budget: 1700",
   };
   if (norm == v1::NORM_L1) attacks.push_back(apgd + "loss: ATTACK_LOSS_CE larger_radii_first: true }");
+  attacks.erase(std::remove_if(attacks.begin(), attacks.end(),
+                               [&](const std::string& attack) {
+                                 return !FindAttack(JobOf(attack, norm, {}).attack())->Takes(norm);
+                               }),
+                attacks.end());
   return attacks;
 }
 
@@ -77,6 +118,8 @@ inline bool IsEnsemble(const std::string& attack) { return absl::StartsWith(atta
 // At the first, some toy examples fall to a good attack; at the last, also to noise.
 inline std::vector<double> ToyRadii(v1::Norm norm) {
   if (norm == v1::NORM_L2) return {0.15, 0.35, 0.9, 4};
+  if (norm == v1::NORM_L0) return {2, 5, 14, 60};
+  if (norm == v1::NORM_SPATIAL) return {0.1, 0.4, 0.7, 1};
   return norm == v1::NORM_L1 ? std::vector<double>{0.8, 2.5, 6, 25} : std::vector<double>{0.025, 0.05, 0.12, 0.5};
 }
 
@@ -170,7 +213,18 @@ inline std::string BytesOf(const AttackOutcome& outcome) {
 
 inline double NearestOf(const v1::ExampleRecord& record, v1::Norm norm) {
   const v1::ExampleRecord::Nearest& nearest = record.nearest();
-  return norm == v1::NORM_L2 ? nearest.l2() : norm == v1::NORM_L1 ? nearest.l1() : nearest.linf();
+  switch (norm) {
+    case v1::NORM_L2:
+      return nearest.l2();
+    case v1::NORM_L1:
+      return nearest.l1();
+    case v1::NORM_L0:
+      return nearest.l0();
+    case v1::NORM_SPATIAL:  // no distance of pixels
+      return 0;
+    default:
+      return nearest.linf();
+  }
 }
 
 // Of a broken example that is right as it is: the stored point is feasible with no tolerance, and wrong when asked
@@ -179,9 +233,12 @@ inline void ExpectWitnessHolds(const v1::ExampleRecord& record, absl::Span<const
                                const v1::AttackJob& job, const Dataset& data, Classifier& classifier) {
   const torch::Tensor clean = MakeBatch(data, {static_cast<uint32_t>(record.index())}, torch::kCPU).inputs;
   const absl::Span<const float> from(clean.data_ptr<float>(), witness.size());
-  const double distance = Distance(job.attack().norm(), from, witness);
-  EXPECT_LE(distance, record.broken_at());
-  EXPECT_NEAR(distance, record.distance(), 1e-12 * distance);
+  EXPECT_LE(record.distance(), record.broken_at());
+  if (job.attack().norm() != v1::NORM_SPATIAL) {
+    const double distance = Distance(job.attack().norm(), from, witness);
+    EXPECT_LE(distance, record.broken_at());
+    EXPECT_NEAR(distance, record.distance(), 1e-12 * distance);
+  }
   // The smallest of the job's radii that holds it.
   const auto holds = std::lower_bound(job.epsilons().begin(), job.epsilons().end(), record.distance());
   ASSERT_NE(holds, job.epsilons().end());

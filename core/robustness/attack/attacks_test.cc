@@ -23,7 +23,7 @@ class AttacksTest : public ::testing::Test {
  protected:
   // Calls back for every attack and norm; ensembles, which are slow, get one radius.
   static void ForEveryAttack(const std::function<void(const v1::AttackJob&)>& call) {
-    for (const v1::Norm norm : kAttackNorms) {
+    for (const v1::Norm norm : kThreatModels) {
       for (const std::string& attack : EveryAttack(norm)) {
         SCOPED_TRACE(absl::StrCat(Norm_Name(norm), " ", attack));
         std::vector<double> radii = ToyRadii(norm);
@@ -159,20 +159,25 @@ TEST_F(AttacksTest, WhatCannotBeRunIsRefusedAndSaysWhatToWrite) {
     const char* says;
   };
   const Case cases[] = {
-      {"pgd { steps: 5 restarts: 1 loss: ATTACK_LOSS_DLR }", 2, "at least 3 classes, and the data have 2"},
-      {"apgd { steps: 5 restarts: 1 loss: ATTACK_LOSS_DLR }", 2, "at least 3 classes, and the data have 2"},
-      {"apgd { steps: 5 restarts: 1 loss: ATTACK_LOSS_DLR targets: 2 }", 3, "at least 4 classes, and the data have 3"},
-      {"apgd { steps: 5 restarts: 1 loss: ATTACK_LOSS_CE targets: 4 }", 4, "4 targets, but of 4 classes only 3"},
-      {"apgd { steps: 5 restarts: 1 loss: ATTACK_LOSS_KL }", 4, "loss ce or dlr"},
-      {"fab { steps: 5 restarts: 1 targets: 9 }", 4, "9 targets, but of 4 classes only 3"},
+      {"pgd { steps: 5 restarts: 1 loss: ATTACK_LOSS_DLR }", 2, "needs 3 classes or more, and the data have 2"},
+      {"pgd { steps: 5 restarts: 1 loss: ATTACK_LOSS_DLR targets: 2 }", 3, "needs 4 classes or more"},
+      {"pgd { steps: 5 restarts: 1 loss: ATTACK_LOSS_KL random_start: true targets: 2 }", 4, "no targeted form"},
+      {"pgd { steps: 5 restarts: 1 loss: ATTACK_LOSS_KL }", 4, "random_start: true"},
+      {"apgd { steps: 5 restarts: 1 eot: 1 loss: ATTACK_LOSS_DLR }", 2, "needs 3 classes or more"},
+      {"apgd { steps: 5 restarts: 1 eot: 1 loss: ATTACK_LOSS_DLR targets: 2 }", 3, "needs 4 classes or more"},
+      {"apgd { steps: 5 restarts: 1 eot: 1 loss: ATTACK_LOSS_KL }", 4, "`loss` of apgd is ce or dlr"},
+      {"apgd { steps: 5 restarts: 1 eot: 1 loss: ATTACK_LOSS_CE larger_radii_first: true }", 4, "`norm: l1` only"},
       {"autoattack { version: AUTO_ATTACK_VERSION_STANDARD }", 3, "components: [apgd_ce, fab, square]"},
       {"autoattack { version: AUTO_ATTACK_VERSION_PLUS }", 2, "components: [apgd_ce, fab, square]"},
-      {"pgd { restarts: 1 }", 4, "at least one step"},
-      {"apgd { restarts: 1 loss: ATTACK_LOSS_CE }", 4, "at least one step"},
-      {"fab { restarts: 1 }", 4, "at least one step"},
-      {"square { restarts: 1 p_init: 0.8 }", 4, "at least one step"},
-      {"noise {}", 4, "at least one step"},
-      {"square { queries: 5 p_init: 0.8 }", 4, "one restart"},
+      {"pgd { restarts: 1 }", 4, "`steps` of pgd is a whole number, 1 to 100000; 0 is not"},
+      {"apgd { restarts: 1 eot: 1 loss: ATTACK_LOSS_CE }", 4, "`steps` of apgd"},
+      {"apgd { restarts: 1 steps: 5 loss: ATTACK_LOSS_CE }", 4, "`eot` of apgd"},
+      {"fab { restarts: 1 eta: 1.05 }", 4, "`steps` of fab"},
+      {"square { restarts: 1 p_init: 0.8 }", 4, "`queries` of square"},
+      {"square { queries: 5 p_init: 0.8 }", 4, "`restarts` of square"},
+      {"noise {}", 4, "`draws` of noise"},
+      {"spsa { steps: 1 samples: 1 delta: 0.1 learning_rate: 1 restarts: 1 loss: ATTACK_LOSS_KL }", 4,
+       "ce, margin or dlr"},
       {"", 4, "method"},
   };
   for (const Case& refused : cases) {
@@ -182,8 +187,9 @@ TEST_F(AttacksTest, WhatCannotBeRunIsRefusedAndSaysWhatToWrite) {
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(refused.says)))
         << refused.attack;
   }
-  EXPECT_THAT(Attacked(JobOf("fgsm {}", v1::NORM_L0, {0.1}), data_, linear_),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("does not take norm")));
+  EXPECT_THAT(
+      Attacked(JobOf("fgsm {}", v1::NORM_L0, {0.1}), data_, linear_),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("`fgsm` takes the norms linf, l2, l1; `l0` is not")));
 }
 
 TEST_F(AttacksTest, RadiiThatAreNoneOrOutOfOrderAreRefused) {
@@ -203,16 +209,16 @@ TEST_F(AttacksTest, RadiiThatAreNoneOrOutOfOrderAreRefused) {
 }
 
 // Autograd gives the gradient of a sum as one value seen many times.
-TEST(AttacksTest, AGradientThatIsAViewIsTakenAsAnyOther) {
-  Dataset data = MakeToyDataset(8, 6, 2, 0.5);
+TEST_F(AttacksTest, AGradientThatIsAViewIsTakenAsAnyOther) {
+  data_ = MakeToyDataset(8, 6, 2, 0.5);
   Made brightness([](const torch::Tensor& inputs) {
     const torch::Tensor total = inputs.sum({1, 2, 3});
     return torch::stack({torch::zeros_like(total), total - 18}, 1);
   });
-  LabelAsPredicted(data, brightness);
+  LabelAsPredicted(data_, brightness);
   for (const v1::Norm norm : kAttackNorms) {
     const v1::AttackJob job = JobOf("pgd { steps: 5 restarts: 1 loss: ATTACK_LOSS_CE }", norm, {36});
-    EXPECT_OK(Attacked(job, data, brightness)) << v1::Norm_Name(norm);
+    EXPECT_OK(Attacked(job, data_, brightness)) << v1::Norm_Name(norm);
   }
 }
 

@@ -14,7 +14,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "core/robustness/attack/golden_model.h"
+#include "core/robustness/attack/golden_test_support.h"
 #include "core/robustness/attack/run_attack.h"
 #include "gtest/gtest.h"
 #include "tests/shared_data.h"

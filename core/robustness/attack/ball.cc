@@ -53,14 +53,21 @@ torch::Tensor RowDraws(const torch::Tensor& centers, absl::Span<const uint32_t> 
   return offsets;
 }
 
+// N×C×H×W bool: of each row its ⌊count⌋ largest elements, the first of several alike.
+torch::Tensor LargestElements(const torch::Tensor& sizes, const torch::Tensor& count) {
+  const torch::Tensor order = std::get<1>(sizes.flatten(1).sort(/*stable=*/true, /*dim=*/1, /*descending=*/true));
+  const torch::Tensor places = torch::arange(order.size(1), order.options()).expand_as(order);
+  const torch::Tensor taken = places < count.view({-1, 1});
+  return torch::zeros_like(taken).scatter_(1, order, taken).view(sizes.sizes());
+}
+
 }  // namespace
 
 Ball::Ball(v1::Norm norm, const torch::Tensor& centers, const torch::Tensor& epsilon)
     : norm_(norm),
       centers_(centers.contiguous()),
       epsilon_(epsilon.to(torch::kFloat64).to(centers_.device()).view({-1, 1, 1, 1})) {
-  TORCH_CHECK(norm == v1::NORM_LINF || norm == v1::NORM_L2 || norm == v1::NORM_L1, "no ball for norm ",
-              Norm_Name(norm));
+  TORCH_CHECK(norm != v1::NORM_UNSPECIFIED, "no ball without a norm");
   if (norm_ == v1::NORM_LINF) {
     const torch::Tensor radius = RoundDown(epsilon_);
     lower_ = BoxEnd(centers_, radius, -1);
@@ -70,6 +77,14 @@ Ball::Ball(v1::Norm norm, const torch::Tensor& centers, const torch::Tensor& eps
 
 torch::Tensor Ball::RandomPoints(const RandomStream& stream, absl::Span<const uint32_t> examples,
                                  absl::Span<const uint32_t> restarts) const {
+  TORCH_CHECK(norm_ != v1::NORM_SPATIAL, "no random points of a spatial ball");
+  if (norm_ == v1::NORM_L0) {
+    const torch::Tensor values =
+        RowDraws(centers_, examples, restarts, [&](RandomStream::At at, absl::Span<float> row) {
+          stream.Uniform({.example = at.example, .restart = at.restart, .step = 1}, row);
+        });
+    return WithRandomElements(stream, examples, restarts, values.to(centers_.device()));
+  }
   torch::Tensor offsets = RowDraws(centers_, examples, restarts, [&](RandomStream::At at, absl::Span<float> row) {
     if (norm_ == v1::NORM_LINF) {
       stream.Uniform(at, row);
@@ -99,6 +114,13 @@ torch::Tensor Ball::RandomPoints(const RandomStream& stream, absl::Span<const ui
   torch::Tensor points = offsets.to(centers_.device()).mul_(epsilon_.to(torch::kFloat32)).add_(centers_);
   Project(points);
   return points;
+}
+
+torch::Tensor Ball::WithRandomElements(const RandomStream& stream, absl::Span<const uint32_t> examples,
+                                       absl::Span<const uint32_t> restarts, const torch::Tensor& values) const {
+  const torch::Tensor order = RowDraws(centers_, examples, restarts,
+                                       [&](RandomStream::At at, absl::Span<float> row) { stream.Uniform(at, row); });
+  return torch::where(LargestElements(order.to(centers_.device()), epsilon_), values, centers_);
 }
 
 torch::Tensor Ball::SurfacePoints(const RandomStream& stream, absl::Span<const uint32_t> examples,
@@ -153,6 +175,8 @@ torch::Tensor Ball::LinfMomentumStep(const torch::Tensor& points, const torch::T
 }
 
 torch::Tensor Ball::Direction(torch::Tensor gradient) const {
+  TORCH_CHECK(norm_ == v1::NORM_LINF || norm_ == v1::NORM_L2 || norm_ == v1::NORM_L1, "no steepest direction in ",
+              Norm_Name(norm_));
   if (norm_ == v1::NORM_LINF) return gradient.sign_();
   if (norm_ == v1::NORM_L1) {
     return SparseSigns(std::move(gradient), torch::full({gradient.size(0)}, kSteepestShare, gradient.options()));
@@ -168,6 +192,15 @@ void Ball::Project(torch::Tensor& points) const {
     points.clamp_(lower_, upper_);
     return;
   }
+  if (norm_ == v1::NORM_SPATIAL) {
+    points.clamp_(0, 1);
+    return;
+  }
+  if (norm_ == v1::NORM_L0) {
+    const torch::Tensor clipped = points.clamp(0, 1);
+    points.copy_(torch::where(LargestElements((clipped - centers_).abs(), epsilon_), clipped, centers_));
+    return;
+  }
   if (norm_ == v1::NORM_L1) {
     points = ProjectToL1Ball(points.flatten(1), centers_.flatten(1), epsilon_.view({-1}) * (1 - kMargin))
                  .view(points.sizes());
@@ -181,7 +214,7 @@ void Ball::Project(torch::Tensor& points) const {
 
 torch::Tensor Ball::MakeFeasible(torch::Tensor& points) const {
   torch::Tensor moved = torch::zeros({points.size(0)}, points.options().dtype(torch::kBool));
-  if (norm_ != v1::NORM_LINF) {
+  if (norm_ == v1::NORM_L2 || norm_ == v1::NORM_L1) {
     const torch::Tensor centers = centers_.to(torch::kFloat64);
     // Every round takes off at least a millionth of the offset, and more each time, so it ends at the center at the
     // latest.

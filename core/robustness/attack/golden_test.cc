@@ -5,7 +5,7 @@
 #include <ostream>
 #include <string>
 
-#include "core/robustness/attack/golden_model.h"
+#include "core/robustness/attack/golden_test_support.h"
 #include "core/robustness/attack/run_attack.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -54,6 +54,23 @@ torch::Tensor KlLoss(const torch::Tensor& logits, const torch::Tensor& clean_log
   return (clean.exp() * (clean - logits.log_softmax(1))).sum(1);
 }
 
+Loss MakeLoss(v1::AttackLoss loss, const torch::Tensor& labels, const torch::Tensor& targets,
+              const torch::Tensor* clean_logits) {
+  return [loss, &labels, &targets, clean_logits](const torch::Tensor& logits) {
+    const bool targeted = targets.defined();
+    switch (loss) {
+      case v1::ATTACK_LOSS_MARGIN:
+        return targeted ? TargetedMarginLoss(logits, labels, targets) : MarginLoss(logits, labels);
+      case v1::ATTACK_LOSS_DLR:
+        return targeted ? TargetedDlrLoss(logits, labels, targets) : DlrLoss(logits, labels);
+      case v1::ATTACK_LOSS_KL:
+        return KlLoss(logits, *clean_logits);
+      default:
+        return targeted ? TargetedCrossEntropyLoss(logits, targets) : CrossEntropyLoss(logits, labels);
+    }
+  };
+}
+
 LossSlope SlopeOf(const Loss& loss, const torch::Tensor& logits) {
   const torch::AutoGradMode tape(true);
   const torch::Tensor leaf = logits.detach().requires_grad_(true);

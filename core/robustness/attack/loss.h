@@ -33,6 +33,11 @@ torch::Tensor TargetedDlrLoss(const torch::Tensor& logits, const torch::Tensor& 
 // KL(softmax(clean) ‖ softmax(z)) (Zhang et al. 2019); its gradient is zero where z = clean.
 torch::Tensor KlLoss(const torch::Tensor& logits, const torch::Tensor& clean_logits);
 
+// Of the named loss; its targeted form where `targets` is defined (kl has none). `clean_logits` are of kl only. The
+// references are read at each call, because rows leave.
+Loss MakeLoss(v1::AttackLoss loss, const torch::Tensor& labels, const torch::Tensor& targets,
+              const torch::Tensor* clean_logits = nullptr);
+
 // The values of a loss and its gradient at the logits.
 struct LossSlope {
   torch::Tensor values;    // N float32

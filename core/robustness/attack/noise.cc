@@ -26,21 +26,15 @@ class Noise : public AttackMethod {
 
  private:
   static torch::Tensor Gaussian(const ActiveBatch& batch) {
-    torch::Tensor noise = torch::empty(batch.ball().centers().sizes(), torch::kFloat32);
-    const size_t elements = static_cast<size_t>(noise.numel() / noise.size(0));
-    float* values = noise.data_ptr<float>();
-    for (const ActiveBatch::Row& row : batch.rows()) {
-      batch.stream().Normal({.example = row.standing->example, .restart = row.run}, absl::MakeSpan(values, elements));
-      values += elements;
-    }
+    if (batch.ball().norm() == v1::NORM_L0) return batch.SaltAndPepper();
+    const torch::Tensor noise = batch.Normal(0);
+    const int64_t elements = noise.numel() / noise.size(0);
     // The standard deviation at which a normal offset is about as long as ε; in linf half of it, most of what is
     // clipped.
     double share = 0.5;
     if (batch.ball().norm() == v1::NORM_L2) share = 1 / std::sqrt(static_cast<double>(elements));
     if (batch.ball().norm() == v1::NORM_L1) share = std::sqrt(std::acos(-1.0) / 2) / static_cast<double>(elements);
-    torch::Tensor points = noise.to(batch.labels().device())
-                               .mul_((batch.ball().epsilon() * share).to(torch::kFloat32))
-                               .add_(batch.ball().centers());
+    torch::Tensor points = batch.ball().centers() + noise * (batch.ball().epsilon() * share).to(torch::kFloat32);
     batch.ball().Project(points);
     return points;
   }

@@ -1,8 +1,8 @@
 // The Square attack (Andriushchenko et al. 2020): random search over squares whose side shrinks on a schedule, for linf
 // (section 3.2), l2 (section 3.3) and l1 (Croce and Hein 2021, section 4.3); schedule and constants as in AutoAttack. A
-// proposal is kept where it raises the margin (that of loss.h), which so never falls. The
-// place and side of a step's square, and for linf its colours, are draws of (seed, job, run, step), the same for all
-// examples; the authors' code never reaches the last row and column, this one does.
+// proposal is kept where it raises the loss, which so never falls. The place and side of a step's square, and for linf
+// its colours, are draws of (seed, job, run, step), the same for all examples; the authors' code never reaches the last
+// row and column, this one does.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -23,12 +23,18 @@ class Square : public AttackMethod {
  public:
   explicit Square(const v1::SquareAttack& options) : options_(options) {}
 
-  uint32_t runs() const override { return options_.restarts(); }
+  uint32_t runs() const override { return options_.restarts() * std::max<uint32_t>(options_.targets(), 1); }
   uint64_t looks() const override { return options_.queries() + 1; }
   bool mixes_runs() const override { return false; }
 
   absl::Status Run(ActiveBatch& batch) const override {
-    return batch.ball().norm() == v1::NORM_LINF ? SearchLinf(batch) : SearchSmooth(batch);
+    torch::Tensor targets;
+    if (options_.targets() > 0) targets = batch.Targets([&](uint32_t run) { return run / options_.restarts(); });
+    const auto following = batch.Follow({&targets});
+    // Untargeted the margin, targeted the cross-entropy of the target, as the authors have it.
+    const Loss loss =
+        MakeLoss(options_.targets() > 0 ? v1::ATTACK_LOSS_CE : v1::ATTACK_LOSS_MARGIN, batch.labels(), targets);
+    return batch.ball().norm() == v1::NORM_LINF ? SearchLinf(batch, loss) : SearchSmooth(batch, loss);
   }
 
  private:
@@ -67,12 +73,12 @@ class Square : public AttackMethod {
   }
 
   // A step changes one square, so only what the square reaches is computed again where the model can do that.
-  absl::Status SearchLinf(ActiveBatch& batch) const {
-    torch::Tensor points = Stripes(batch), margin, before, places;
-    const auto following = batch.Follow({&points, &margin, &before, &places});
+  absl::Status SearchLinf(ActiveBatch& batch, const Loss& loss) const {
+    torch::Tensor points = Stripes(batch), reached, before, places;
+    const auto following = batch.Follow({&points, &reached, &before, &places});
     ABSL_ASSIGN_OR_RETURN(ActiveBatch::Look look, batch.Judge(points));
     if (batch.empty()) return absl::OkStatus();
-    margin = MarginLoss(look.logits, batch.labels());
+    reached = loss(look.logits);
     const std::unique_ptr<WindowedLogits> windowed = batch.classifier().InWindows(points);
     const int64_t channels = points.size(1), height = points.size(2), width = points.size(3);
     for (uint32_t i = 0; i < options_.queries(); ++i) {
@@ -97,29 +103,29 @@ class Square : public AttackMethod {
       }
       if (batch.empty()) return absl::OkStatus();
       if (windowed != nullptr && batch.size() < rows) windowed->Keep(places);
-      const torch::Tensor now = MarginLoss(look.logits, batch.labels());
-      const torch::Tensor better = now > margin;
-      margin = torch::where(better, now, margin);
+      const torch::Tensor now = loss(look.logits);
+      const torch::Tensor better = now > reached;
+      reached = torch::where(better, now, reached);
       window.Of(points).copy_(torch::where(PerRow(better), window.Of(points), before));
       if (windowed != nullptr) windowed->Accept(better);
     }
     return absl::OkStatus();
   }
 
-  absl::Status SearchSmooth(ActiveBatch& batch) const {
-    torch::Tensor best = Tiles(batch), proposal, margin;
-    const auto following = batch.Follow({&best, &proposal, &margin});
+  absl::Status SearchSmooth(ActiveBatch& batch, const Loss& loss) const {
+    torch::Tensor best = Tiles(batch), proposal, reached;
+    const auto following = batch.Follow({&best, &proposal, &reached});
     ABSL_ASSIGN_OR_RETURN(ActiveBatch::Look look, batch.Judge(best));
     if (batch.empty()) return absl::OkStatus();
-    margin = MarginLoss(look.logits, batch.labels());
+    reached = loss(look.logits);
     for (uint32_t i = 0; i < options_.queries(); ++i) {
       proposal = ProposeSmooth(batch, best, i);
       ABSL_ASSIGN_OR_RETURN(look, batch.Judge(proposal));
       if (batch.empty()) return absl::OkStatus();
-      const torch::Tensor now = MarginLoss(look.logits, batch.labels());
-      const torch::Tensor better = now > margin;
+      const torch::Tensor now = loss(look.logits);
+      const torch::Tensor better = now > reached;
       best = torch::where(PerRow(better), proposal, best);
-      margin = torch::where(better, now, margin);
+      reached = torch::where(better, now, reached);
     }
     return absl::OkStatus();
   }

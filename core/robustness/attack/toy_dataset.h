@@ -51,13 +51,15 @@ inline v1::DatasetRef ToyReference(const Dataset& data) {
 
 // As a reader of the stored values would compute it.
 inline double Distance(v1::Norm norm, absl::Span<const float> from, absl::Span<const float> to) {
-  double largest = 0, squares = 0, sum = 0;
+  double largest = 0, squares = 0, sum = 0, changed = 0;
   for (size_t i = 0; i < from.size(); ++i) {
     const double difference = std::abs(double{to[i]} - double{from[i]});
     largest = std::max(largest, difference);
     squares += difference * difference;
     sum += difference;
+    changed += from[i] != to[i] ? 1 : 0;
   }
+  if (norm == v1::NORM_L0) return changed;
   return norm == v1::NORM_L2 ? std::sqrt(squares) : norm == v1::NORM_L1 ? sum : largest;
 }
 
