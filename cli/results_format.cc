@@ -27,6 +27,37 @@ std::string AttackCell(const v1::MetricRow& row) {
   return row.attack().empty() ? row.metric() : absl::StrCat(row.metric(), " ", row.attack());
 }
 
+// "zero_gradients: 12 of 100 …; probabilities: …".
+std::string DiagnosticsText(const v1::MetricRow& row) {
+  std::vector<std::string> parts;
+  for (const v1::Diagnostic& diagnostic : row.diagnostics()) {
+    parts.push_back(absl::StrCat(diagnostic.kind(), ": ", diagnostic.message()));
+  }
+  return absl::StrJoin(parts, "; ");
+}
+
+// What there is to doubt in the rows of the table; rows that differ in their radius only share a paragraph where the
+// same is to be said of them.
+std::string Doubts(const std::vector<const v1::MetricRow*>& shown, const TextStyle& style) {
+  std::vector<std::pair<std::string, std::string>> in_order;  // where, what
+  std::map<std::pair<std::string, std::string>, std::string> radii;
+  for (const v1::MetricRow* row : shown) {
+    for (const v1::Diagnostic& diagnostic : row->diagnostics()) {
+      const auto paragraph = std::pair(absl::StrCat(row->model(), row->training().empty() ? "" : ", ", row->training(),
+                                                    ", ", row->attack(), " ", NormName(row->norm(), style)),
+                                       absl::StrCat(diagnostic.message(), " (", diagnostic.kind(), ")"));
+      std::string& at = radii[paragraph];
+      if (at.empty()) in_order.push_back(paragraph);
+      absl::StrAppend(&at, " ", Shortest(row->epsilon()));
+    }
+  }
+  std::string text;
+  for (const auto& paragraph : in_order) {
+    absl::StrAppend(&text, "\nwarning: ", paragraph.first, radii[paragraph], ":\n    ", paragraph.second, "\n");
+  }
+  return text;
+}
+
 std::string IntervalNote(const std::set<std::string>& intervals, bool any_spread, const TextStyle& style) {
   std::string note = absl::StrCat("interval: ", absl::StrJoin(intervals, ", or "), ".");
   if (any_spread) {
@@ -41,14 +72,14 @@ void WriteResults(const std::vector<v1::MetricRow>& rows, RecordFormat format, s
   RecordWriter writer(
       out, format,
       {"experiment", "model", "training", "dataset", "metric", "norm", "epsilon", "attack", "value", "lower", "upper",
-       "n", "seeds", "job_digest", "interval", "spread", "model_digest", "dataset_digest"});
+       "n", "seeds", "job_digest", "interval", "spread", "model_digest", "dataset_digest", "diagnostics"});
   for (const v1::MetricRow& row : rows) {
     writer.Write({row.experiment(), row.model(), TextOrNull(row.training()), row.dataset(), row.metric(),
                   TextOrNull(row.norm()), row.has_epsilon() ? RecordValue(row.epsilon()) : RecordValue(),
                   TextOrNull(row.attack()), row.value(), row.lower(), row.upper(), row.n(),
                   TextOrNull(absl::StrJoin(row.seeds(), " ")), TextOrNull(row.job_digest()), TextOrNull(row.interval()),
                   row.has_spread() ? RecordValue(row.spread()) : RecordValue(), TextOrNull(row.model_digest()),
-                  TextOrNull(row.dataset_digest())});
+                  TextOrNull(row.dataset_digest()), TextOrNull(DiagnosticsText(row))});
   }
   writer.Finish();
 }
@@ -130,7 +161,7 @@ std::string ResultsTable(const std::vector<v1::MetricRow>& rows, const ResultsTa
                     table.Render(style), "\n");
     first = i;
   }
-  absl::StrAppend(&text, IntervalNote(intervals, any_spread, style), "\n");
+  absl::StrAppend(&text, IntervalNote(intervals, any_spread, style), "\n", Doubts(shown, style));
   return text;
 }
 

@@ -20,8 +20,8 @@ struct ResultsTableOptions {
   bool each_seed = false;
 };
 
-// A table per experiment and data set: percent with interval, grouped by model and training; a last line says what the
-// intervals are. Says so where there are no results.
+// A table per experiment and data set: percent with interval, grouped by model and training; then what the intervals
+// are, and a paragraph for each doubt about what is shown. Says so where there are no results.
 std::string ResultsTable(const std::vector<v1::MetricRow>& rows, const ResultsTableOptions& options);
 
 // "linf" → "ℓ∞", "l2" → "ℓ2" (l1 and l0 likewise) where the style allows; anything else as it is.

@@ -60,12 +60,12 @@ TEST(ResultsFormatTest, JsonHasEveryColumnInOrderAndNullWhereOneDoesNotApply) {
       R"({"experiment":"quick","model":"small_cnn","training":"pgd","dataset":"fashion-mnist",)"
       R"("metric":"clean_accuracy","norm":null,"epsilon":null,"attack":null,"value":0.85,"lower":0.83,"upper":0.86,)"
       R"("n":1000,"seeds":"1","job_digest":"job1pgd","interval":"clopper-pearson 95%","spread":null,)"
-      R"("model_digest":"mm","dataset_digest":"dd"},)"
+      R"("model_digest":"mm","dataset_digest":"dd","diagnostics":null},)"
       "\n"
       R"({"experiment":"quick","model":"small_cnn","training":"pgd","dataset":"fashion-mnist",)"
       R"("metric":"robust_accuracy","norm":"linf","epsilon":0.1,"attack":"pgd","value":0.3,"lower":0.15,"upper":0.6,)"
       R"("n":2000,"seeds":"1 2","job_digest":null,"interval":"min-max over seeds","spread":0.0125,)"
-      R"("model_digest":null,"dataset_digest":"dd"})"
+      R"("model_digest":null,"dataset_digest":"dd","diagnostics":null})"
       "\n]\n");
 }
 
@@ -74,7 +74,7 @@ TEST(ResultsFormatTest, NoRowsAreAnEmptyArrayAndAHeaderLine) {
   EXPECT_EQ(
       Written({}, RecordFormat::kCsv),
       "experiment,model,training,dataset,metric,norm,epsilon,attack,value,lower,upper,n,seeds,job_digest,interval,"
-      "spread,model_digest,dataset_digest\n");
+      "spread,model_digest,dataset_digest,diagnostics\n");
 }
 
 TEST(ResultsFormatTest, CsvQuotesWhatHasCommasAndLeavesEmptyWhatDoesNotApply) {
@@ -83,7 +83,7 @@ TEST(ResultsFormatTest, CsvQuotesWhatHasCommasAndLeavesEmptyWhatDoesNotApply) {
   EXPECT_THAT(
       Written({row}, RecordFormat::kCsv),
       HasSubstr("\nquick,small_cnn,\"pgd steps=7, \"\"long\"\"\",fashion-mnist,clean_accuracy,,,,1,0.98,1.01,1000,"
-                "3,,clopper-pearson 95%,,mm,dd\n"));
+                "3,,clopper-pearson 95%,,mm,dd,\n"));
 }
 
 TEST(ResultsFormatTest, EveryFigureReadsBackToTheSameBits) {
@@ -132,6 +132,26 @@ TEST(ResultsFormatTest, OneJobOfSeveralSeedsIsOneLine) {
   const std::string table =
       ResultsTable({first, second}, {.style = {.width = 100, .unicode = false, .color = false}, .each_seed = false});
   EXPECT_THAT(table, HasSubstr("1,000  1 2\n"));
+}
+
+TEST(ResultsFormatTest, DoubtsStandUnderTheTable_OnceForRadiiOfWhichTheSameIsSaid_AndInAColumn) {
+  std::vector<v1::MetricRow> rows;
+  for (const double epsilon : {0.1, 0.2}) {
+    v1::MetricRow& row = rows.emplace_back(Attacked(Row("pgd", {1}, 0.85), epsilon, 0.3));
+    v1::Diagnostic& diagnostic = *row.add_diagnostics();
+    diagnostic.set_kind("probabilities");
+    diagnostic.set_message("no logits");
+  }
+  v1::Diagnostic& second = *rows[1].add_diagnostics();
+  second.set_kind("noise_beats_attack");
+  second.set_message("by 3");
+  const std::string table =
+      ResultsTable(rows, {.style = {.width = 100, .unicode = false, .color = false}, .each_seed = false});
+  EXPECT_THAT(table, HasSubstr("interval: clopper-pearson 95%.\n\n"
+                               "warning: small_cnn, pgd, pgd linf 0.1 0.2:\n    no logits (probabilities)\n\n"
+                               "warning: small_cnn, pgd, pgd linf 0.2:\n    by 3 (noise_beats_attack)\n"));
+  EXPECT_THAT(Written(rows, RecordFormat::kJson),
+              HasSubstr("\"diagnostics\":\"probabilities: no logits; noise_beats_attack: by 3\""));
 }
 
 TEST(ResultsFormatTest, TableWithoutRowsSaysSo) {

@@ -37,6 +37,9 @@ constexpr size_t kLongestBrokenBy = 40;
 double LargestDistance(double radius) { return radius * (1 + 1e-5) + 1e-6; }
 
 absl::Status CheckNearest(const v1::ExampleRecord& record) {
+  if (record.verdict() == v1::VERDICT_BROKEN && !record.has_nearest()) {
+    return Wrong("a broken example has no nearest distances: example ", record.index());
+  }
   const v1::ExampleRecord::Nearest& nearest = record.nearest();
   for (const double distance : {nearest.linf(), nearest.l2(), nearest.l1(), nearest.l0()}) {
     if (!std::isfinite(distance) || distance < 0) {
@@ -142,6 +145,15 @@ absl::Status CheckRecords(const v1::DatasetRef& data, absl::Span<const double> r
       return Wrong("a clean evaluation has given a verdict: example ", index);
     }
   }
+  if (result.has_diagnostics()) {
+    const v1::AttackDiagnostics& seen = result.diagnostics();
+    if (radii.empty()) return Wrong("a clean evaluation has diagnostics of an attack");
+    if (seen.zero_gradients() > seen.gradients() || seen.nonfinite_gradients() > seen.gradients() ||
+        std::max({seen.probabilities(), seen.same_outputs(), seen.late_successes()}) >
+            static_cast<uint64_t>(result.records_size())) {
+      return Wrong("the diagnostics count more than there is");
+    }
+  }
   for (const v1::Artifact& artifact : result.artifacts()) {
     if (radii.empty() || artifact.role() != "witnesses") {
       return Wrong("an artifact was not asked for: ", artifact.role());
@@ -155,6 +167,7 @@ absl::Status CheckRecords(const v1::DatasetRef& data, absl::Span<const double> r
 
 absl::Status CheckTraining(const v1::TrainJob& train, const v1::ShardResult& result) {
   if (!result.records().empty()) return Wrong("a training has no examples");
+  if (result.has_diagnostics()) return Wrong("a training has no diagnostics of an attack");
   if (static_cast<uint32_t>(result.epochs_size()) != train.training().epochs()) {
     return Wrong("the number of epochs differs: wanted ", train.training().epochs(), ", got ", result.epochs_size());
   }

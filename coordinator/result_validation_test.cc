@@ -55,6 +55,7 @@ v1::ExampleRecord& Break(v1::ExampleRecord& record) {
   record.set_broken_at(0.1);
   record.set_first_success(1);
   record.set_broken_by("fgsm");
+  record.mutable_nearest()->set_linf(0.1);
   return record;
 }
 
@@ -137,6 +138,14 @@ TEST_F(ResultValidationTest, EachViolationIsNamed) {
       {attack_, [](auto& r) { Break(*r.mutable_records(0)).set_broken_by(std::string(41, 'x')); }, "no word of up to"},
       {attack_, [&](auto& r) { r.mutable_records(0)->mutable_nearest()->set_l1(nan); }, "nearest distance is negative"},
       {attack_, [](auto& r) { r.mutable_records(0)->mutable_nearest()->set_l0(-1); }, "nearest distance is negative"},
+      {attack_, [](auto& r) { Break(*r.mutable_records(0)).clear_nearest(); }, "no nearest distances: example 10"},
+      {attack_, [](auto& r) { r.mutable_diagnostics()->set_zero_gradients(1); }, "count more than there is"},
+      {attack_, [](auto& r) { r.mutable_diagnostics()->set_nonfinite_gradients(1); }, "count more than there is"},
+      {attack_, [](auto& r) { r.mutable_diagnostics()->set_late_successes(11); }, "count more than there is"},
+      {attack_, [](auto& r) { r.mutable_diagnostics()->set_same_outputs(11); }, "count more than there is"},
+      {attack_, [](auto& r) { r.mutable_diagnostics()->set_probabilities(11); }, "count more than there is"},
+      {evaluate_, [](auto& r) { r.mutable_diagnostics(); }, "has diagnostics of an attack"},
+      {train_, [](auto& r) { r.mutable_diagnostics(); }, "no diagnostics of an attack"},
       {train_, [](auto& r) { r.mutable_epochs()->RemoveLast(); }, "number of epochs differs: wanted 3, got 2"},
       {train_, [](auto& r) { r.mutable_epochs()->SwapElements(0, 1); }, "epochs are not in order"},
       {train_, [&](auto& r) { r.mutable_epochs(1)->set_loss(nan); }, "metric is not finite: epoch 1"},

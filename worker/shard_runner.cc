@@ -4,7 +4,10 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "core/artifact/digest.h"
 #include "core/artifact/npy.h"
 #include "core/artifact/safetensors.h"
 #include "core/fault_point.h"
@@ -20,8 +23,9 @@
 namespace tightrope {
 namespace {
 
-// Models kept by an executor: the one in use and the one before, for two jobs whose shards alternate.
-constexpr size_t kModelsKept = 2;
+// Models kept by an executor: the one in use with its surrogate, and the one before, for two jobs whose shards
+// alternate.
+constexpr size_t kModelsKept = 3;
 
 v1::Artifact MakeArtifact(const std::string& sha256, size_t size, const std::string& role) {
   v1::Artifact artifact;
@@ -29,6 +33,13 @@ v1::Artifact MakeArtifact(const std::string& sha256, size_t size, const std::str
   artifact.set_size(size);
   artifact.set_role(role);
   return artifact;
+}
+
+// Of a stochastic model's draws on a shard.
+uint64_t DrawSeed(const v1::Lease& lease) {
+  const std::string digest = Sha256(absl::StrCat(lease.id().job_digest(), " draws ", lease.range().begin()));
+  uint64_t seed = 0;
+  return absl::SimpleHexAtoi(absl::string_view(digest).substr(0, 16), &seed) ? seed : 0;
 }
 
 class TorchShardRunner final : public ShardRunner {
@@ -133,6 +144,7 @@ class TorchShardRunner final : public ShardRunner {
     const v1::EvaluateJob& job = lease.spec().evaluate();
     ABSL_ASSIGN_OR_RETURN(const std::shared_ptr<const Dataset> data, datasets_.Get(job.data(), cancellation));
     ABSL_ASSIGN_OR_RETURN(Classifier* const classifier, Model(job.model(), job.data(), lease, cancellation));
+    classifier->SeedDraws(DrawSeed(lease));
     ABSL_ASSIGN_OR_RETURN(const std::vector<v1::ExampleRecord> records,
                           RunEvaluation(lease.range(), *data, *classifier, Callback(cancellation, observer)));
     v1::ShardResult result;
@@ -144,11 +156,20 @@ class TorchShardRunner final : public ShardRunner {
                                          ShardObserver& observer) {
     const v1::AttackJob& job = lease.spec().attack();
     ABSL_ASSIGN_OR_RETURN(const std::shared_ptr<const Dataset> data, datasets_.Get(job.data(), cancellation));
+    Classifier* surrogate = nullptr;
+    if (!job.surrogate_sha256().empty()) {
+      v1::ModelRef ref;
+      ref.set_torchscript_sha256(job.surrogate_sha256());
+      ABSL_ASSIGN_OR_RETURN(surrogate, Model(ref, job.data(), lease, cancellation));
+    }
     ABSL_ASSIGN_OR_RETURN(Classifier* const classifier, Model(job.model(), job.data(), lease, cancellation));
-    ABSL_ASSIGN_OR_RETURN(const AttackOutcome outcome, RunAttack(job, lease.id().job_digest(), lease.range(), *data,
-                                                                 *classifier, Callback(cancellation, observer)));
+    classifier->SeedDraws(DrawSeed(lease));
+    ABSL_ASSIGN_OR_RETURN(const AttackOutcome outcome,
+                          RunAttack(job, lease.id().job_digest(), lease.range(), *data, *classifier,
+                                    Callback(cancellation, observer), surrogate));
     v1::ShardResult result;
     result.mutable_records()->Add(outcome.records.begin(), outcome.records.end());
+    *result.mutable_diagnostics() = outcome.diagnostics;
     if (outcome.witnesses.rows > 0) {
       const std::string npy =
           WriteNpy(outcome.witnesses.values, {outcome.witnesses.rows, data->channels, data->height, data->width});
@@ -184,14 +205,15 @@ class TorchShardRunner final : public ShardRunner {
     return absl::OkStatus();
   }
 
-  // The classifier of `ref`, loaded or kept from an earlier shard; valid until the next call.
+  // The classifier of `ref`, loaded or kept from an earlier shard; valid until the next call but one.
   absl::StatusOr<Classifier*> Model(const v1::ModelRef& ref, const v1::DatasetRef& data, const v1::Lease& lease,
                                     const Cancellation& cancellation) {
     const bool scripted = ref.source_case() == v1::ModelRef::kTorchscriptSha256;
     const std::string& sha256 = scripted ? ref.torchscript_sha256() : lease.weights().sha256();
     if (sha256.empty()) return absl::InvalidArgumentError("the lease names no weights for its model");
-    const std::string key = absl::StrCat(sha256, " ", data.channels(), "x", data.height(), "x", data.width(), " ",
-                                         data.classes(), " ", ref.architecture().SerializeAsString());
+    const std::string key =
+        absl::StrCat(sha256, " ", data.channels(), "x", data.height(), "x", data.width(), " ", data.classes(), " ",
+                     ref.architecture().SerializeAsString(), " ", ref.stochastic());
     for (auto model = models_.begin(); model != models_.end(); ++model) {
       if (model->key != key) continue;
       models_.splice(models_.begin(), models_, model);
@@ -200,7 +222,7 @@ class TorchShardRunner final : public ShardRunner {
     std::unique_ptr<Classifier> classifier;
     if (scripted) {
       ABSL_ASSIGN_OR_RETURN(const std::string path, artifacts_.FetchFile(sha256, cancellation));
-      ABSL_ASSIGN_OR_RETURN(classifier, LoadTorchScript(path, data, device_, Chooser(cancellation)));
+      ABSL_ASSIGN_OR_RETURN(classifier, LoadTorchScript(path, data, device_, Chooser(cancellation), ref.stochastic()));
     } else {
       ABSL_ASSIGN_OR_RETURN(const std::string bytes, artifacts_.Read(sha256, cancellation));
       ABSL_ASSIGN_OR_RETURN(const SafeTensors weights, ParseSafeTensors(bytes));

@@ -206,6 +206,37 @@ absl::StatusOr<std::vector<std::string>> SqliteStore::FindCommitted(const std::v
   return committed;
 }
 
+absl::Status SqliteStore::CountForDiagnostics(const std::string& job, VerdictCounts& counts) {
+  Query broken = reader_->Prepare(
+      "SELECT broken_by, count(*) FROM examples WHERE job = (SELECT id FROM jobs WHERE digest = ?) AND broken_by <> '' "
+      "GROUP BY broken_by");
+  broken.Bind(job);
+  while (true) {
+    ABSL_ASSIGN_OR_RETURN(const bool row, broken.Next());
+    if (!row) break;
+    counts.broken_by[broken.Text(0)] = static_cast<uint64_t>(broken.Int(1));
+  }
+  Query largest = reader_->Prepare(
+      "SELECT ifnull(max(size), 0) FROM (SELECT count(*) AS size FROM examples "
+      "WHERE job = (SELECT id FROM jobs WHERE digest = ?) GROUP BY label)");
+  ABSL_ASSIGN_OR_RETURN(const bool any, largest.Bind(job).Next());
+  if (any) counts.largest_class = static_cast<uint64_t>(largest.Int(0));
+  Query seen = reader_->Prepare(
+      "SELECT ifnull(sum(gradients), 0), ifnull(sum(zero_gradients), 0), ifnull(sum(nonfinite_gradients), 0), "
+      "ifnull(sum(probabilities), 0), ifnull(sum(same_outputs), 0), ifnull(sum(late_successes), 0) "
+      "FROM diagnostics WHERE job = (SELECT id FROM jobs WHERE digest = ?)");
+  ABSL_ASSIGN_OR_RETURN(const bool row, seen.Bind(job).Next());
+  if (!row) return absl::OkStatus();
+  const auto count = [&](int column) { return static_cast<uint64_t>(seen.Int(column)); };
+  counts.diagnostics.set_gradients(count(0));
+  counts.diagnostics.set_zero_gradients(count(1));
+  counts.diagnostics.set_nonfinite_gradients(count(2));
+  counts.diagnostics.set_probabilities(count(3));
+  counts.diagnostics.set_same_outputs(count(4));
+  counts.diagnostics.set_late_successes(count(5));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::map<std::string, VerdictCounts>> SqliteStore::CountVerdicts(const std::vector<std::string>& jobs) {
   std::map<std::string, VerdictCounts> counts;
   for (const std::string& job : jobs) {
@@ -225,6 +256,9 @@ absl::StatusOr<std::map<std::string, VerdictCounts>> SqliteStore::CountVerdicts(
       sum.clean_correct += static_cast<uint64_t>(query.Int(1));
       if (!query.IsNull(2)) sum.broken_at[query.Real(2)] += static_cast<uint64_t>(query.Int(0));
     }
+    const auto counted = counts.find(job);
+    if (counted == counts.end()) continue;  // not committed
+    ABSL_RETURN_IF_ERROR(CountForDiagnostics(job, counted->second));
   }
   return counts;
 }

@@ -11,7 +11,7 @@
 namespace tightrope {
 namespace {
 
-constexpr int kSchemaVersion = 2;
+constexpr int kSchemaVersion = 3;
 constexpr int kApplicationId = 0x54475250;  // "TGRP", what `file` shows
 
 constexpr char kSchema[] = R"sql(
@@ -136,6 +136,21 @@ CREATE TABLE kernels (
 ) WITHOUT ROWID;
 )sql";
 
+// What the searches on a shard saw of the model: tightrope.v1.AttackDiagnostics.
+constexpr char kDiagnostics[] = R"sql(
+CREATE TABLE diagnostics (
+  job INTEGER NOT NULL REFERENCES jobs(id),
+  shard INTEGER NOT NULL,
+  gradients INTEGER NOT NULL,
+  zero_gradients INTEGER NOT NULL,
+  nonfinite_gradients INTEGER NOT NULL,
+  probabilities INTEGER NOT NULL,
+  same_outputs INTEGER NOT NULL,
+  late_successes INTEGER NOT NULL,
+  PRIMARY KEY (job, shard)
+) WITHOUT ROWID;
+)sql";
+
 // From version 1 on, without kernels. Columns stand in the order of kSchema.
 constexpr char kToVersion2[] = R"sql(
 ALTER TABLE examples ADD COLUMN broken_at REAL;
@@ -177,8 +192,13 @@ absl::Status MigrateSqliteSchema(SqliteDatabase& database) {
   const absl::Status migrated = [&]() -> absl::Status {
     ABSL_ASSIGN_OR_RETURN(const int64_t version, Number(database, "PRAGMA user_version"));
     if (version == kSchemaVersion) return absl::OkStatus();
-    return database.Execute(absl::StrCat(version == 0 ? kSchema : kToVersion2, kKernels, "PRAGMA user_version = ",
-                                         kSchemaVersion, "; PRAGMA application_id = ", kApplicationId, ";"));
+    std::string steps;
+    if (version == 0) absl::StrAppend(&steps, kSchema);
+    if (version == 1) absl::StrAppend(&steps, kToVersion2);
+    if (version < 2) absl::StrAppend(&steps, kKernels);
+    if (version < 3) absl::StrAppend(&steps, kDiagnostics);
+    return database.Execute(absl::StrCat(steps, "PRAGMA user_version = ", kSchemaVersion,
+                                         "; PRAGMA application_id = ", kApplicationId, ";"));
   }();
   if (!migrated.ok()) {
     database.Execute("ROLLBACK").IgnoreError();

@@ -175,6 +175,16 @@ absl::Status SqliteStore::WriteOne(const StoreResult& write) {
     }
     ABSL_RETURN_IF_ERROR(example.Run());
   }
+  if (write.result.has_diagnostics()) {
+    const v1::AttackDiagnostics& seen = write.result.diagnostics();
+    Query query = writer_->Prepare("INSERT INTO diagnostics VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+    query.Bind(job).Bind(int64_t{write.lease.shard});
+    for (const uint64_t count : {seen.gradients(), seen.zero_gradients(), seen.nonfinite_gradients(),
+                                 seen.probabilities(), seen.same_outputs(), seen.late_successes()}) {
+      query.Bind(Signed(count));
+    }
+    ABSL_RETURN_IF_ERROR(query.Run());
+  }
   for (const v1::Artifact& artifact : write.result.artifacts()) {
     ABSL_RETURN_IF_ERROR(writer_->Prepare("INSERT OR IGNORE INTO artifacts VALUES (?, ?, ?, ?, ?)")
                              .Bind(job)

@@ -41,6 +41,8 @@ class SqliteStore : public ResultStore {
   SqliteStore(std::unique_ptr<SqliteDatabase> writer, std::unique_ptr<SqliteDatabase> reader)
       : writer_(std::move(writer)), reader_(std::move(reader)) {}
 
+  absl::Status CountForDiagnostics(const std::string& job, VerdictCounts& counts)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_);
   absl::Status WriteAll(absl::Span<const StoreWrite> batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
   absl::Status WriteOne(const StoreSubmission& write) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
   absl::Status WriteOne(const StoreResult& write) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);

@@ -22,6 +22,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::SizeIs;
 
 ResultDigest Digest(uint8_t value) {
@@ -183,6 +184,7 @@ TEST_F(SqliteStoreTest, StoreOfSchema1IsBroughtUpToDate_BrokenExamplesStayBroken
       ASSERT_OK((*database)->Execute(absl::StrCat("ALTER TABLE examples DROP COLUMN ", column)));
     }
     ASSERT_OK((*database)->Execute("DROP TABLE kernels"));
+    ASSERT_OK((*database)->Execute("DROP TABLE diagnostics"));
     ASSERT_OK((*database)->Execute("PRAGMA user_version = 1"));
   }
   for (int opened = 0; opened < 2; ++opened) {  // the second time there is nothing to do
@@ -195,6 +197,50 @@ TEST_F(SqliteStoreTest, StoreOfSchema1IsBroughtUpToDate_BrokenExamplesStayBroken
     EXPECT_FALSE(records[0].has_nearest());
     EXPECT_OK(store_->ChooseKernels("cpu", "1", {Kernel("a", "x")}));
   }
+}
+
+TEST_F(SqliteStoreTest, StoreOfSchema2GetsATableOfDiagnostics_WhatWasCommittedHasNone) {
+  Open();
+  const v1::Job attack = Submit(TrainingExperiment("e", 1)).jobs[2].job;
+  ASSERT_OK(Write(Result(attack, 0)));
+  store_.reset();
+  {
+    auto database = SqliteDatabase::Open(path_, /*read_only=*/false);
+    ASSERT_OK(database);
+    ASSERT_OK((*database)->Execute("DROP TABLE diagnostics"));
+    ASSERT_OK((*database)->Execute("PRAGMA user_version = 2"));
+  }
+  Open();
+  StoreResult second = Result(attack, 1);
+  second.result.mutable_diagnostics()->set_gradients(7);
+  ASSERT_OK(Write(second));
+  EXPECT_EQ(store_->CountVerdicts({attack.digest()})->at(attack.digest()).diagnostics.gradients(), 7u);
+}
+
+TEST_F(SqliteStoreTest, DiagnosticsAreSummedOverShards_AndWhatBrokeExamplesIsCounted) {
+  Open();
+  const v1::Job attack = Submit(TrainingExperiment("e", 1)).jobs[2].job;
+  for (uint32_t shard = 0; shard < 2; ++shard) {
+    StoreResult result = Result(attack, shard);
+    if (shard == 0) BreakTwo(result.result);
+    v1::AttackDiagnostics& seen = *result.result.mutable_diagnostics();
+    seen.set_gradients(100 + shard);
+    seen.set_zero_gradients(10 + shard);
+    seen.set_nonfinite_gradients(1 + shard);
+    seen.set_probabilities(2 + shard);
+    seen.set_same_outputs(3 + shard);
+    seen.set_late_successes(4 + shard);
+    ASSERT_OK(Write(result));
+  }
+  const VerdictCounts counts = store_->CountVerdicts({attack.digest()})->at(attack.digest());
+  EXPECT_EQ(counts.diagnostics.gradients(), 201u);
+  EXPECT_EQ(counts.diagnostics.zero_gradients(), 21u);
+  EXPECT_EQ(counts.diagnostics.nonfinite_gradients(), 3u);
+  EXPECT_EQ(counts.diagnostics.probabilities(), 5u);
+  EXPECT_EQ(counts.diagnostics.same_outputs(), 7u);
+  EXPECT_EQ(counts.diagnostics.late_successes(), 9u);
+  EXPECT_THAT(counts.broken_by, ElementsAre(Pair("pgd", 2u)));
+  EXPECT_EQ(counts.largest_class, 2u);
 }
 
 TEST_F(SqliteStoreTest, ShardIsCommittedOnce_SecondResultChangesNothing) {

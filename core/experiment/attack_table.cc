@@ -25,12 +25,6 @@ Passes Queries(double count) { return {.forward = count, .backward = 0}; }
 // Runs of an attack with targets: one for each of them, or one without any.
 double Aims(uint32_t targets) { return std::max(1.0, static_cast<double>(targets)); }
 
-// The values of c that Carlini-Wagner and EAD try, each a descent.
-template <typename Options>
-Passes SearchOfConstants(const Options& options) {
-  return Descents(Aims(options.targets()) * options.search_steps(), options.steps());
-}
-
 // Each step looks and takes a gradient for each of `classes`, and looks at where it led.
 Passes BoundarySteps(double runs, double steps, double classes) {
   return {.forward = runs * steps * (classes + 1), .backward = runs * steps * classes};
@@ -103,7 +97,12 @@ std::vector<AttackFacts> MakeTable() {
        .minimum_norm = true,
        .source = "Carlini and Wagner 2017",
        .draws_at_random = Never,
-       .passes = [](const Attack& a, const Data&, double) { return SearchOfConstants(a.carlini_wagner()); }},
+       // A descent for each value of c.
+       .passes =
+           [](const Attack& a, const Data&, double) {
+             return Descents(Aims(a.carlini_wagner().targets()) * a.carlini_wagner().search_steps(),
+                             a.carlini_wagner().steps());
+           }},
       {.method = Attack::kDdn,
        .norms = {v1::NORM_L2},
        .minimum_norm = true,
@@ -126,7 +125,11 @@ std::vector<AttackFacts> MakeTable() {
        .minimum_norm = true,
        .source = "Chen et al. 2018",
        .draws_at_random = Never,
-       .passes = [](const Attack& a, const Data&, double) { return SearchOfConstants(a.ead()); }},
+       // A gradient at the extrapolated point, and a look at where it led.
+       .passes =
+           [](const Attack& a, const Data&, double) {
+             return BoundarySteps(Aims(a.ead().targets()) * a.ead().search_steps(), a.ead().steps(), 1);
+           }},
       {.method = Attack::kFmn,
        .norms = all,
        .minimum_norm = true,
@@ -318,6 +321,17 @@ std::optional<AttackProblem> FindProblem(const v1::Attack& attack, uint32_t clas
                          absl::StrCat("`", facts->Name(), "` takes ", taken.size() == 1 ? "the norm " : "the norms ",
                                       absl::StrJoin(taken, ", "), "; `", ValueName(attack.norm()), "` is not ",
                                       taken.size() == 1 ? "it" : "one of them")};
+  }
+  const bool kl = attack.has_pgd() && attack.pgd().loss() == v1::ATTACK_LOSS_KL;
+  if (attack.has_surrogate() && (attack.has_autoattack() || kl)) {
+    return AttackProblem{"surrogate", absl::StrCat(kl ? "`loss: kl` compares with" : "autoattack also queries",
+                                                   " the attacked model, so it takes no `surrogate`; leave it out, or "
+                                                   "write `method: apgd`")};
+  }
+  if (attack.has_surrogate() && facts->needs != AttackNeeds::kGradients) {
+    return AttackProblem{"surrogate",
+                         absl::StrCat("`", facts->Name(), "` takes no gradients, so there is nothing that a ",
+                                      "`surrogate` could give; leave it out")};
   }
   switch (attack.method_case()) {
     case v1::Attack::kPgd:

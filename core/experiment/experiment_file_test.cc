@@ -249,7 +249,7 @@ TEST_F(ExperimentFileTest, MessagesFromTheNetworkObeyTheRulesOfTheFile) {
       {[](v1::Experiment& e, v1::Inputs&) { e.mutable_attacks(0)->set_epsilon(1e300); },
        "attacks[0].epsilon: `epsilon` of l2 is 0 to 28"},
       {[](v1::Experiment& e, v1::Inputs&) { e.mutable_attacks(0)->set_norm(static_cast<v1::Norm>(77)); },
-       "attacks[0].norm: `norm` is one of linf, l2, l1, l0; number 77 is not"},
+       "attacks[0].norm: `norm` is one of linf, l2, l1, l0, spatial; number 77 is not"},
       {[](v1::Experiment& e, v1::Inputs&) { e.mutable_attacks(0)->mutable_pgd()->set_step_size(0); },
        "attacks[0].pgd.step_size: `step_size` is above 0"},
       {[](v1::Experiment& e, v1::Inputs&) { e.mutable_attacks(0)->set_query_budget(0); },

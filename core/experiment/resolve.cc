@@ -59,14 +59,26 @@ void ResolveDatasets(const ReadMessage& read, const ReadOptions& options, Experi
   }
 }
 
+// The TorchScript files that the experiment names, and where.
+std::vector<std::pair<std::string, std::string>> TorchScriptFiles(const v1::Experiment& experiment) {
+  std::vector<std::pair<std::string, std::string>> files;  // field, path
+  for (int i = 0; i < experiment.models_size(); ++i) {
+    const v1::Architecture& architecture = experiment.models(i).architecture();
+    if (!architecture.has_torchscript()) continue;
+    files.emplace_back(absl::StrCat("models[", i, "].architecture.torchscript"), architecture.torchscript());
+  }
+  for (int i = 0; i < experiment.attacks_size(); ++i) {
+    const v1::Attack& attack = experiment.attacks(i);
+    if (attack.has_surrogate()) files.emplace_back(absl::StrCat("attacks[", i, "].surrogate"), attack.surrogate());
+  }
+  return files;
+}
+
 void ResolveTorchScript(const ReadMessage& read, const std::string& path, ExperimentFile& file, MistakeList& mistakes) {
   const std::filesystem::path directory = std::filesystem::path(path).parent_path();
   std::set<std::string> missing;
-  for (int i = 0; i < file.experiment.models_size(); ++i) {
-    const v1::Architecture& architecture = file.experiment.models(i).architecture();
-    const std::string field_path = absl::StrCat("models[", i, "].architecture.torchscript");
-    if (!architecture.has_torchscript() || read.positions.Unreadable(field_path)) continue;
-    const std::string& written = architecture.torchscript();
+  for (const auto& [field_path, written] : TorchScriptFiles(file.experiment)) {
+    if (read.positions.Unreadable(field_path)) continue;
     if (file.inputs.torchscript_sha256().count(written) > 0) continue;
     const std::filesystem::path model_file = directory / written;
     std::error_code error;

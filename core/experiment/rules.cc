@@ -47,6 +47,7 @@ class Rules {
     CheckExamples();
     CheckSeeds();
     CheckTrainingIsNeeded();
+    CheckModels();
     for (int i = 0; Readable("training") && i < experiment_.training_size(); ++i) {
       CheckTraining(experiment_.training(i), Element("training", i));
     }
@@ -123,6 +124,14 @@ class Rules {
     }
     if (first_trained < 0 && readable && !experiment_.models().empty() && !experiment_.training().empty()) {
       Report("training", "no model here is trained: all are TorchScript files; remove `training` or add a model");
+    }
+  }
+
+  void CheckModels() {
+    for (int i = 0; Readable("models") && i < experiment_.models_size(); ++i) {
+      const std::string path = Element("models", i);
+      if (!experiment_.models(i).stochastic() || !NeedsTraining(experiment_.models(i))) continue;
+      Report(path + ".stochastic", "`stochastic` is of `architecture: {torchscript: PATH}` only; leave it out");
     }
   }
 

@@ -168,15 +168,22 @@ void CheckDataset(const v1::DatasetRef& data, v1::Split split, const v1::Experim
 
 void CheckInputs(const v1::Experiment& experiment, const v1::Inputs& inputs, Findings& findings) {
   CheckDataset(inputs.test(), v1::SPLIT_TEST, experiment, "inputs.test", findings);
+  const auto check_torchscript = [&](const std::string& file, const std::string& path) {
+    const auto found = inputs.torchscript_sha256().find(file);
+    if (found == inputs.torchscript_sha256().end() || !IsSha256(found->second)) {
+      findings.Add(path, "the inputs have no digest of this file");
+    }
+  };
+  for (int i = 0; i < experiment.attacks_size(); ++i) {
+    const v1::Attack& attack = experiment.attacks(i);
+    if (attack.has_surrogate()) check_torchscript(attack.surrogate(), absl::StrCat("attacks[", i, "].surrogate"));
+  }
   bool trains = false;
   for (int i = 0; i < experiment.models_size(); ++i) {
     const v1::Model& model = experiment.models(i);
     trains = trains || NeedsTraining(model);
     if (!model.architecture().has_torchscript()) continue;
-    const auto found = inputs.torchscript_sha256().find(model.architecture().torchscript());
-    if (found == inputs.torchscript_sha256().end() || !IsSha256(found->second)) {
-      findings.Add(absl::StrCat("models[", i, "].architecture.torchscript"), "the inputs have no digest of this file");
-    }
+    check_torchscript(model.architecture().torchscript(), absl::StrCat("models[", i, "].architecture.torchscript"));
   }
   if (!trains) return;
   CheckDataset(inputs.train(), v1::SPLIT_TRAIN, experiment, "inputs.train", findings);

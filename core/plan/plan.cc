@@ -23,7 +23,7 @@ namespace {
 // that results of the older code are computed again instead of being reused.
 constexpr uint32_t kTrainRevision = 2;
 constexpr uint32_t kEvaluateRevision = 2;
-constexpr uint32_t kAttackRevision = 3;
+constexpr uint32_t kAttackRevision = 4;
 
 // Names are the user's; a job is the same under another name.
 v1::DatasetRef WithoutName(v1::DatasetRef data) {
@@ -58,7 +58,8 @@ std::vector<v1::Shard> Shards(uint64_t begin, uint64_t end, uint64_t size) {
 
 // The parts of an attack job that the grid's attacks decide.
 struct PlannedAttack {
-  v1::Attack attack;  // without name, epsilon and protocol: `radii` says it all
+  v1::Attack attack;  // without name, epsilon, protocol and surrogate: what follows says it all
+  std::string surrogate_sha256;
   std::set<double> radii;
   bool draws_at_random = false;  // the seed has a say in it
 };
@@ -95,15 +96,19 @@ class Planner {
       attack.clear_name();
       attack.clear_epsilon();
       attack.clear_protocol();
+      attack.clear_surrogate();
+      const std::string surrogate =
+          entry.has_surrogate() ? inputs_.torchscript_sha256().at(entry.surrogate()) : std::string();
       attack.DiscardUnknownFields();
       size_t place = attacks_.size();
       if (entry.protocol() != v1::RADIUS_PROTOCOL_INDEPENDENT) {
-        place = shared.emplace(CanonicalBytes(attack), place).first->second;
+        place = shared.emplace(CanonicalBytes(attack) + surrogate, place).first->second;
       }
       if (place == attacks_.size()) {
         const AttackFacts* const facts = FindAttack(attack);
         const bool draws = facts != nullptr && facts->draws_at_random(attack);
-        attacks_.push_back({.attack = std::move(attack), .radii = {}, .draws_at_random = draws});
+        attacks_.push_back(
+            {.attack = std::move(attack), .surrogate_sha256 = surrogate, .radii = {}, .draws_at_random = draws});
       }
       attacks_[place].radii.insert(entry.epsilon());
       attack_of_entry_.push_back(place);
@@ -114,6 +119,7 @@ class Planner {
     const std::string& file = inputs_.torchscript_sha256().at(model.architecture().torchscript());
     v1::ModelRef ref;
     ref.set_torchscript_sha256(file);
+    ref.set_stochastic(model.stochastic());
     for (const uint64_t seed : experiment_.seeds()) {
       v1::Cell cell;
       cell.set_model(model.name());
@@ -166,7 +172,8 @@ class Planner {
     for (const PlannedAttack& planned : attacks_) {
       *job.mutable_attack() = planned.attack;
       job.mutable_epsilons()->Assign(planned.radii.begin(), planned.radii.end());
-      job.set_seed(planned.draws_at_random ? cell.seed() : 0);
+      job.set_surrogate_sha256(planned.surrogate_sha256);
+      job.set_seed(planned.draws_at_random || model.stochastic() ? cell.seed() : 0);
       digests.push_back(AddJob(spec, inputs_.test(), &model, evaluation_shards_, other_jobs_));
     }
     for (int i = 0; i < experiment_.attacks_size(); ++i) {
@@ -190,6 +197,8 @@ class Planner {
     job.add_artifacts(data.labels_sha256());
     if (model != nullptr && model->has_trained_by()) job.add_depends_on(model->trained_by());
     if (model != nullptr && model->has_torchscript_sha256()) job.add_artifacts(model->torchscript_sha256());
+    const std::string& surrogate = job.spec().attack().surrogate_sha256();
+    if (!surrogate.empty()) job.add_artifacts(surrogate);
     job.mutable_shards()->Add(shards.begin(), shards.end());
     return digest;
   }

@@ -1,6 +1,7 @@
 #include "core/robustness/torch.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <dlfcn.h>
 #include <malloc.h>
 
@@ -8,8 +9,10 @@
 #include <array>
 #include <cstdlib>
 #include <initializer_list>
+#include <memory>
 #include <mutex>
 #include <new>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -110,6 +113,47 @@ std::string DeviceKind(torch::Device device) {
 #endif
   if (auto* blas = FindSymbol<char*()>("openblas_get_config")) absl::StrAppend(&kind, "; ", blas());
   return kind;
+}
+
+int64_t BytesWritten(const std::function<void()>& work) {
+  // They are kept until the end, so that no storage takes the place of another.
+  struct Seen {
+    std::vector<torch::Tensor> tensors;
+    std::set<const void*> storages;
+    int64_t bytes = 0;
+
+    void Add(const c10::IValue& value, bool made) {
+      if (!value.isTensor() || !value.toTensor().defined() || !value.toTensor().has_storage()) return;
+      const torch::Tensor& tensor = value.toTensor();
+      if (!storages.insert(tensor.storage().unsafeGetStorageImpl()).second) return;
+      tensors.push_back(tensor);
+      if (made) bytes += static_cast<int64_t>(tensor.storage().nbytes());
+    }
+  };
+  static thread_local Seen* seen = nullptr;
+  Seen all;
+  seen = &all;
+  const at::CallbackHandle handle =
+      at::addThreadLocalCallback(at::RecordFunctionCallback(
+                                     [](const at::RecordFunction& call) -> std::unique_ptr<at::ObserverContext> {
+                                       for (const c10::IValue& input : call.inputs()) seen->Add(input, /*made=*/false);
+                                       return nullptr;
+                                     },
+                                     [](const at::RecordFunction& call, at::ObserverContext*) {
+                                       for (const c10::IValue& output : call.outputs())
+                                         seen->Add(output, /*made=*/true);
+                                     })
+                                     .needsInputs(true)
+                                     .needsOutputs(true)
+                                     .scopes({at::RecordScope::FUNCTION}));
+  try {
+    work();
+  } catch (...) {
+    at::removeCallback(handle);
+    throw;
+  }
+  at::removeCallback(handle);
+  return all.bytes;
 }
 
 absl::StatusOr<std::vector<torch::Device>> ParseDevices(const std::string& flag, int cores) {

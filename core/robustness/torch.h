@@ -5,7 +5,9 @@
 #include <torch/script.h>
 #include <torch/torch.h>
 
+#include <cstdint>
 #include <exception>
+#include <functional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -60,6 +62,9 @@ std::invoke_result_t<Work> WithoutExceptions(const std::string& doing, Work&& wo
     return StatusFromException(doing, thrown);
   }
 }
+
+// Bytes of all storages that operations of this thread make during `work`, temporary ones of a kernel's own aside.
+int64_t BytesWritten(const std::function<void()>& work);
 
 // While it lives, TorchScript of this thread is run as it is written. The profiling executor rewrites a graph after its
 // first runs, so that results would depend on what ran before.

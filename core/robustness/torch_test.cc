@@ -99,6 +99,21 @@ TEST(TorchTest, WhatTheDeviceFailsAtIsNotTheModelsFault) {
             absl::StatusCode::kResourceExhausted);
 }
 
+TEST(TorchTest, BytesWrittenAreThoseOfNewStorages_ViewsAndWritesInPlaceAreNone) {
+  const torch::Tensor input = torch::ones({1, 1000});
+  EXPECT_EQ(BytesWritten([&] {
+              torch::Tensor sum = input.exp();
+              sum.exp_();
+              sum.view({10, 100}).t();
+              input.view({-1});
+            }),
+            4000);
+  EXPECT_EQ(BytesWritten([&] { input.exp().exp(); }), 8000);
+  EXPECT_EQ(BytesWritten([] {}), 0);
+  EXPECT_THROW(BytesWritten([&] { torch::mm(input, input); }), c10::Error);
+  EXPECT_EQ(BytesWritten([&] { input.exp(); }), 4000);
+}
+
 TEST(TorchTest, RunningOutOfMemoryIsNotTheModelsFault) {
   const absl::Status exhausted = WithoutExceptions("cannot allocate", [] {
     torch::empty({int64_t{1} << 50});

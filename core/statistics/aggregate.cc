@@ -1,10 +1,12 @@
 #include "core/statistics/aggregate.h"
 
 #include <algorithm>
+#include <set>
 #include <tuple>
 #include <utility>
 
 #include "core/plan/plan.h"
+#include "core/statistics/diagnose.h"
 #include "core/statistics/proportion.h"
 
 namespace tightrope {
@@ -57,15 +59,15 @@ void Measure(const VerdictCounts& counts, v1::MetricRow& row) {
 
 // The cells that differ in the seed only.
 struct SeedGroup {
-  std::vector<v1::MetricRow> rows;
-  bool complete = true;  // every cell of it is committed
-
-  // What draws nothing at random is one job for all seeds (a TorchScript model's clean accuracy, its FGSM): no spread.
-  bool VariesWithSeed() const {
-    return std::any_of(rows.begin(), rows.end(),
-                       [&](const v1::MetricRow& row) { return row.job_digest() != rows.front().job_digest(); });
-  }
+  std::vector<size_t> places;  // among the rows
+  bool complete = true;        // every cell of it is committed
 };
+
+// What draws nothing at random is one job for all seeds (a TorchScript model's clean accuracy, its FGSM): no spread.
+bool VaryWithSeed(const std::vector<v1::MetricRow>& rows) {
+  return std::any_of(rows.begin(), rows.end(),
+                     [&](const v1::MetricRow& row) { return row.job_digest() != rows.front().job_digest(); });
+}
 
 using GroupKey = std::tuple<std::string, std::string, std::string, std::string, std::string, double>;
 
@@ -73,15 +75,20 @@ GroupKey KeyOf(const v1::MetricRow& row) {
   return {row.model(), row.training(), row.metric(), row.attack(), row.norm(), row.epsilon()};
 }
 
-v1::MetricRow OverSeeds(const SeedGroup& group) {
-  v1::MetricRow row = group.rows.front();
+v1::MetricRow OverSeeds(const std::vector<v1::MetricRow>& seeds) {
+  v1::MetricRow row = seeds.front();
   std::vector<double> values;
   uint64_t n = 0;
   row.clear_seeds();
-  for (const v1::MetricRow& one : group.rows) {
+  row.clear_diagnostics();
+  std::set<std::string> kinds;
+  for (const v1::MetricRow& one : seeds) {
     values.push_back(one.value());
     n += one.n();
     row.add_seeds(one.seeds(0));
+    for (const v1::Diagnostic& diagnostic : one.diagnostics()) {  // the first seed's words
+      if (kinds.insert(diagnostic.kind()).second) *row.add_diagnostics() = diagnostic;
+    }
   }
   row.clear_job_digest();
   row.clear_model_digest();
@@ -138,11 +145,14 @@ std::vector<v1::MetricRow> Aggregate(const v1::Experiment& experiment, const v1:
       continue;
     }
     Measure(counted->second, row);
-    group.rows.push_back(row);
+    group.places.push_back(rows.size());
     rows.push_back(std::move(row));
   }
+  Diagnose(plan, counts, rows);
   for (const SeedGroup* group : in_order) {
-    if (group->complete && group->VariesWithSeed()) rows.push_back(OverSeeds(*group));
+    std::vector<v1::MetricRow> seeds;
+    for (const size_t place : group->places) seeds.push_back(rows[place]);
+    if (group->complete && VaryWithSeed(seeds)) rows.push_back(OverSeeds(seeds));
   }
   return rows;
 }

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/fault_point.h"
+#include "core/robustness/attack/row_kernels.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
@@ -130,10 +131,30 @@ absl::StatusOr<ActiveBatch::Look> ActiveBatch::Judge(const torch::Tensor& points
   return JudgeLogits(points, run_.classifier.Logits(points), distances);
 }
 
+absl::StatusOr<ActiveBatch::Look> ActiveBatch::JudgeSome(const torch::Tensor& points, const torch::Tensor& asked) {
+  torch::NoGradGuard no_grad;
+  const torch::Tensor rows = asked.nonzero().view({-1});
+  if (rows.numel() == size()) return Judge(points);
+  const int64_t classes = static_cast<int64_t>(rows_.front().standing->clean_logits.size());
+  torch::Tensor logits = torch::zeros({size(), classes}, points.options());
+  if (rows.numel() > 0) {
+    const torch::Tensor some = points.index_select(0, rows);
+    const torch::Tensor of_some = run_.classifier.Logits(some);
+    CheckLogits(of_some, some);
+    logits.index_copy_(0, rows, of_some);
+  }
+  return Remaining(points, logits, /*distances=*/{}, asked);
+}
+
 absl::StatusOr<ActiveBatch::Look> ActiveBatch::JudgeLogits(const torch::Tensor& points, torch::Tensor logits,
                                                            const torch::Tensor& distances) {
+  return Remaining(points, std::move(logits), distances, /*asked=*/{});
+}
+
+absl::StatusOr<ActiveBatch::Look> ActiveBatch::Remaining(const torch::Tensor& points, torch::Tensor logits,
+                                                         const torch::Tensor& distances, const torch::Tensor& asked) {
   Look look{.logits = std::move(logits), .wrong = {}};
-  ABSL_ASSIGN_OR_RETURN(const torch::Tensor rows, Take(points, look.logits, look.wrong, distances));
+  ABSL_ASSIGN_OR_RETURN(const torch::Tensor rows, Take(points, look.logits, look.wrong, distances, asked));
   if (rows.defined()) {
     look.logits = look.logits.index_select(0, rows);
     look.wrong = look.wrong.index_select(0, rows);
@@ -151,11 +172,13 @@ absl::StatusOr<ActiveBatch::Slope> ActiveBatch::Gradient(const torch::Tensor& po
     DropDecided(passes);
     if (empty()) return slope;
   }
+  Classifier& model = run_.surrogate != nullptr ? *run_.surrogate : run_.classifier;
   for (uint32_t pass = 0; pass < passes; ++pass) {
-    const Classifier::TwoWay look = run_.classifier.LogitsAndGradient(points);
+    const Classifier::TwoWay look = model.LogitsAndGradient(points);
     CheckLogits(look.logits, points);
     const LossSlope at_logits = SlopeOf(loss, look.logits);
     const torch::Tensor gradient = look.input_gradient(at_logits.gradient);
+    CountGradients(gradient);
     if (pass == 0) {
       logits = look.logits;
       slope.losses = at_logits.values;
@@ -171,23 +194,33 @@ absl::StatusOr<ActiveBatch::Slope> ActiveBatch::Gradient(const torch::Tensor& po
     for (const Row& row : rows_) row.standing->forward_passes += passes - 1;
   }
   for (const Row& row : rows_) row.standing->backward_passes += passes;
+  if (run_.surrogate != nullptr) {
+    torch::NoGradGuard no_grad;
+    logits = run_.classifier.Logits(points);
+  }
   ABSL_ASSIGN_OR_RETURN(const torch::Tensor rows, Take(points, logits, wrong));
   if (rows.defined()) {
     slope.losses = slope.losses.index_select(0, rows);
     slope.gradient = slope.gradient.index_select(0, rows);
+    wrong = wrong.index_select(0, rows);
   }
+  slope.wrong = wrong;
   ABSL_RETURN_IF_ERROR(run_.looked());
   return slope;
 }
 
 absl::StatusOr<torch::Tensor> ActiveBatch::Take(const torch::Tensor& points, const torch::Tensor& logits,
-                                                torch::Tensor& wrong, const torch::Tensor& distances) {
+                                                torch::Tensor& wrong, const torch::Tensor& distances,
+                                                const torch::Tensor& asked) {
   torch::NoGradGuard no_grad;
   CheckLogits(logits, points);
+  ++looks_;
   const std::vector<int32_t> predictions = Predictions(logits);
+  const torch::Tensor asked_rows = asked.defined() ? asked.cpu().contiguous() : torch::Tensor();
   std::vector<int64_t> wrong_rows;
   wrong = torch::zeros({size()}, torch::kBool);
   for (size_t i = 0; i < rows_.size(); ++i) {
+    if (asked_rows.defined() && !asked_rows.data_ptr<bool>()[i]) continue;
     ++rows_[i].standing->forward_passes;
     if (predictions[i] < 0) return NotFinite(rows_[i].standing->example);
     if (predictions[i] == rows_[i].standing->label) continue;
@@ -259,6 +292,7 @@ absl::Status ActiveBatch::TakeCandidates(const torch::Tensor& points, const std:
     standing.candidate.point.assign(values, values + stored.size(1));
     standing.candidate.distance = distance;
     standing.candidate.run = rows_[wrong[i]].run;
+    standing.candidate.late = 10 * looks_ > 9 * run_.looks && run_.looks > 0;
     standing.decided = standing.decided || distance <= standing.goal;
   }
   return absl::OkStatus();
@@ -268,7 +302,6 @@ torch::Tensor ActiveBatch::DropDecided(uint64_t passes) {
   // Where the budget does not cover all of an example's rows, the last ones go.
   std::map<const Standing*, uint64_t> planned;
   std::vector<int64_t> remaining;
-  std::vector<Row> kept;
   for (size_t i = 0; i < rows_.size(); ++i) {
     Standing& standing = *rows_[i].standing;
     if (standing.decided) continue;
@@ -280,10 +313,19 @@ torch::Tensor ActiveBatch::DropDecided(uint64_t passes) {
       if (standing.forward_passes + (planned[&standing] += passes) > run_.query_budget) continue;
     }
     remaining.push_back(static_cast<int64_t>(i));
-    kept.push_back(rows_[i]);
   }
-  if (remaining.size() == rows_.size()) return {};
+  return remaining.size() == rows_.size() ? torch::Tensor() : Keep(remaining);
+}
+
+void ActiveBatch::End(const torch::Tensor& rows) {
+  const torch::Tensor kept = rows.logical_not().nonzero().view({-1}).cpu();
+  if (kept.numel() < size()) Keep({kept.data_ptr<int64_t>(), kept.data_ptr<int64_t>() + kept.numel()});
+}
+
+torch::Tensor ActiveBatch::Keep(const std::vector<int64_t>& remaining) {
   const torch::Tensor rows = Rows(remaining);
+  std::vector<Row> kept;
+  for (const int64_t row : remaining) kept.push_back(rows_[row]);
   ball_ = ball_.Select(rows);
   labels_ = labels_.index_select(0, rows);
   rows_ = std::move(kept);
@@ -291,6 +333,26 @@ torch::Tensor ActiveBatch::DropDecided(uint64_t passes) {
     if (tensor->defined()) *tensor = tensor->index_select(0, rows);
   }
   return rows;
+}
+
+void ActiveBatch::CountGradients(const torch::Tensor& gradient) {
+  v1::AttackDiagnostics& seen = run_.diagnostics;
+  const int64_t rows = gradient.size(0), elements = rows == 0 ? 0 : gradient.numel() / rows;
+  seen.set_gradients(seen.gradients() + static_cast<uint64_t>(rows));
+  uint64_t zero = 0, nonfinite = 0;
+  if (gradient.is_cpu() && gradient.is_contiguous()) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const float sum = SumOfSizes(elements, gradient.data_ptr<float>() + row * elements);
+      zero += sum == 0 ? 1 : 0;
+      nonfinite += std::isfinite(sum) ? 0 : 1;
+    }
+  } else {
+    const torch::Tensor sums = gradient.flatten(1).abs().sum(1);
+    zero = static_cast<uint64_t>((sums == 0).sum().item<int64_t>());
+    nonfinite = static_cast<uint64_t>(sums.isfinite().logical_not().sum().item<int64_t>());
+  }
+  seen.set_zero_gradients(seen.zero_gradients() + zero);
+  seen.set_nonfinite_gradients(seen.nonfinite_gradients() + nonfinite);
 }
 
 torch::Tensor ActiveBatch::Rows(const std::vector<int64_t>& indices) const {

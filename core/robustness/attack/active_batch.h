@@ -29,6 +29,7 @@
 #include "core/robustness/model/classifier.h"
 #include "core/robustness/random_stream.h"
 #include "core/robustness/torch.h"
+#include "tightrope/v1/results.pb.h"
 
 namespace tightrope {
 
@@ -45,6 +46,7 @@ struct Witness {
   std::vector<float> point;                                   // C×H×W, as stored
   double distance = std::numeric_limits<double>::infinity();  // in the threat model's norm; infinite: there is none
   uint32_t run = 0;                                           // of the search that found it
+  bool late = false;                                          // in the last tenth of that search
 };
 
 // How an example stands in the attack so far.
@@ -75,9 +77,12 @@ class ActiveBatch {
   // What all batches of a run share; must outlive them.
   struct Run {
     Classifier& classifier;
+    Classifier* surrogate;  // that gradients and their losses come from; null: the classifier
     const RandomStream& stream;
     uint64_t query_budget;                 // forward passes an example
+    uint64_t looks;                        // that a search makes, about; 0: too few or too many to speak of late ones
     std::function<absl::Status()> looked;  // after every look at the model; an error (CANCELLED) ends the attack
+    v1::AttackDiagnostics& diagnostics;    // gradients are counted here
   };
   // One search: the `run`th of an example, among restarts and targets.
   struct Row {
@@ -138,28 +143,42 @@ class ActiveBatch {
   // spatial threat model only, whose distances do not follow from the points. Errors, here and below: NotFinite, and
   // what `looked` returns.
   absl::StatusOr<Look> Judge(const torch::Tensor& points, const torch::Tensor& distances = {});
+  // The same of the rows in `asked` (N bool) only. The others are not looked at: they pay nothing, are not wrong, and
+  // have logits of 0.
+  absl::StatusOr<Look> JudgeSome(const torch::Tensor& points, const torch::Tensor& asked);
 
   struct Slope {
     torch::Tensor losses;    // N float32
     torch::Tensor gradient;  // of each row's loss at its point; the caller may change it
+    torch::Tensor wrong;     // as of a Look
   };
-  // The same, with the loss and its gradient, averaged over `passes` looks. `loss` sees the rows before any leave.
+  // The same, with the loss and its gradient, averaged over `passes` looks; a surrogate's where there is one, at which
+  // a look is one at it as well. `loss` sees the rows before any leave.
   absl::StatusOr<Slope> Gradient(const torch::Tensor& points, const Loss& loss, uint32_t passes = 1);
 
   // As Judge, for logits that were computed elsewhere at `points`.
   absl::StatusOr<Look> JudgeLogits(const torch::Tensor& points, torch::Tensor logits,
                                    const torch::Tensor& distances = {});
 
+  // Ends the searches of `rows` (N bool), which have nothing left to try: they leave. Others of their examples go on.
+  void End(const torch::Tensor& rows);
+
  private:
-  // Counts a look and takes its candidates. Returns the rows that remain, or an undefined tensor where all do.
+  // Counts a look, at the rows in `asked` where that is defined, and takes its candidates. Returns the rows that
+  // remain, or an undefined tensor where all do.
   absl::StatusOr<torch::Tensor> Take(const torch::Tensor& points, const torch::Tensor& logits, torch::Tensor& wrong,
-                                     const torch::Tensor& distances = {});
+                                     const torch::Tensor& distances = {}, const torch::Tensor& asked = {});
+  absl::StatusOr<Look> Remaining(const torch::Tensor& points, torch::Tensor logits, const torch::Tensor& distances,
+                                 const torch::Tensor& asked);
   absl::Status TakeCandidates(const torch::Tensor& points, const std::vector<int64_t>& wrong,
                               const torch::Tensor& spatial);
   // Ends the searches of examples that are decided, and those that the budget does not cover where each row's next look
   // costs `passes`. Returns the rows that remain, or an undefined tensor where all do.
   torch::Tensor DropDecided(uint64_t passes = 1);
+  // Only these rows stay. Returned are they, as a tensor.
+  torch::Tensor Keep(const std::vector<int64_t>& remaining);
   torch::Tensor Draws(uint32_t step, bool normal) const;
+  void CountGradients(const torch::Tensor& gradient);
   torch::Tensor Rows(const std::vector<int64_t>& indices) const;
   std::vector<uint32_t> Examples() const;
   std::vector<uint32_t> Runs() const;
@@ -169,6 +188,7 @@ class ActiveBatch {
   torch::Tensor labels_;
   std::vector<Row> rows_;
   std::vector<torch::Tensor*> followed_;
+  uint64_t looks_ = 0;
 };
 
 }  // namespace tightrope

@@ -50,7 +50,7 @@ inline std::vector<std::string> EveryAttack(v1::Norm norm) {
   const std::string square = "square { queries: 100 restarts: 1 p_init: 0.8 rescale_schedule: true ";
   const std::string constants = "{ steps: 60 search_steps: 4 initial_const: 0.1 learning_rate: 0.05 ";
   const std::string ddn = "ddn { steps: 30 initial_radius: 1 gamma: 0.05 ";
-  const std::string fmn = "fmn { steps: 40 step_size: 1 gamma: 0.05 gamma_final: 0.001 ";
+  const std::string fmn = "fmn { steps: 60 step_size: 0.3 gamma: 0.05 gamma_final: 0.001 ";
   const std::string sigma_zero =
       "sigma_zero { steps: 60 step_size: 1 sigma: 0.001 threshold: 0.3 threshold_step: 0.01 ";
   const std::string sparse_rs = "sparse_rs { queries: 100 restarts: 1 alpha_init: 0.3 rescale_schedule: true ";
@@ -88,7 +88,7 @@ inline std::vector<std::string> EveryAttack(v1::Norm norm) {
       sparse_rs + "}",
       sparse_rs + "targets: 2 }",
       "pointwise { restarts: 2 }",
-      "boundary { steps: 60 spherical_step: 0.05 source_step: 0.05 step_adaptation: 1.5 restarts: 1 }",
+      "boundary { steps: 300 spherical_step: 0.05 source_step: 0.05 step_adaptation: 1.5 restarts: 1 }",
       "hop_skip_jump { steps: 4 gradient_queries: 20 max_gradient_queries: 100 restarts: 1 }",
       spsa + "directions: SPSA_DIRECTIONS_RADEMACHER loss: ATTACK_LOSS_MARGIN }",
       spsa + "directions: SPSA_DIRECTIONS_GAUSSIAN loss: ATTACK_LOSS_CE }",

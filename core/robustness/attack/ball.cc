@@ -57,7 +57,7 @@ torch::Tensor RowDraws(const torch::Tensor& centers, absl::Span<const uint32_t> 
 torch::Tensor LargestElements(const torch::Tensor& sizes, const torch::Tensor& count) {
   const torch::Tensor order = std::get<1>(sizes.flatten(1).sort(/*stable=*/true, /*dim=*/1, /*descending=*/true));
   const torch::Tensor places = torch::arange(order.size(1), order.options()).expand_as(order);
-  const torch::Tensor taken = places < count.view({-1, 1});
+  const torch::Tensor taken = places < count.floor().view({-1, 1});
   return torch::zeros_like(taken).scatter_(1, order, taken).view(sizes.sizes());
 }
 

@@ -295,6 +295,101 @@ TEST(BallTest, DistancesAreThoseThatAReaderComputes) {
   }
 }
 
+// The first of the largest changes, one after the other.
+std::vector<float> KeepLargestChanges(absl::Span<const float> center, absl::Span<const float> point, double epsilon) {
+  std::vector<float> kept(center.begin(), center.end());
+  std::vector<bool> taken(center.size(), false);
+  for (double count = 1; count <= epsilon && count <= static_cast<double>(center.size()); ++count) {
+    size_t largest = center.size();
+    const auto change = [&](size_t i) { return std::abs(std::clamp(point[i], 0.0f, 1.0f) - center[i]); };
+    for (size_t i = 0; i < center.size(); ++i) {
+      if (!taken[i] && (largest == center.size() || change(i) > change(largest))) largest = i;
+    }
+    taken[largest] = true;
+    kept[largest] = std::clamp(point[largest], 0.0f, 1.0f);
+  }
+  return kept;
+}
+
+TEST(BallTest, L0ProjectionKeepsTheLargestChangesAndTheOtherElementsBitForBit) {
+  const torch::Tensor centers = Pixels({12, 2, 5, 4}, 50);
+  for (const double epsilon : {0.0, 0.5, 1.0, 2.5, 7.0, 39.0, 40.0, 100.0}) {
+    for (const bool many_alike : {false, true}) {
+      torch::Tensor points = Uniform({12, 2, 5, 4}, 51, -0.5, 1.5);
+      if (many_alike) points = (centers + (points > 0.5).to(torch::kFloat32) * 0.25).contiguous();
+      const torch::Tensor before = points.clone();
+      const Ball ball(v1::NORM_L0, centers, Radii(12, epsilon));
+      ball.Project(points);
+      for (int64_t row = 0; row < 12; ++row) {
+        EXPECT_THAT(Row(points, row),
+                    ::testing::ElementsAreArray(KeepLargestChanges(Row(centers, row), Row(before, row), epsilon)))
+            << epsilon << many_alike;
+        EXPECT_LE(Distance(v1::NORM_L0, Row(centers, row), Row(points, row)), epsilon);
+      }
+      EXPECT_EQ(ball.MakeFeasible(points).numel(), 0);
+    }
+  }
+}
+
+TEST(BallTest, L0RadiiAreThoseOfTheirRows) {
+  const torch::Tensor centers = torch::full({4, 1, 3, 3}, 0.5f);
+  const Ball ball(v1::NORM_L0, centers, torch::tensor({0.0, 1.9, 5.0, 20.0}, torch::kFloat64));
+  const std::vector<double> changed = {0, 1, 5, 9};
+  torch::Tensor projected = torch::ones({4, 1, 3, 3});
+  ball.Project(projected);
+  const torch::Tensor random =
+      ball.WithRandomElements(RandomStream(1, "job", "attack"), Examples(4), {0, 0, 0, 0}, torch::ones({4, 1, 3, 3}));
+  for (int64_t row = 0; row < 4; ++row) {
+    EXPECT_EQ(Distance(v1::NORM_L0, Row(centers, row), Row(projected, row)), changed[row]);
+    EXPECT_EQ(Distance(v1::NORM_L0, Row(centers, row), Row(random, row)), changed[row]);
+  }
+  torch::Tensor one = torch::ones({1, 1, 3, 3});
+  ball.Select(torch::tensor({int64_t{2}})).Project(one);
+  EXPECT_TRUE(torch::equal(one[0], projected[2]));
+}
+
+TEST(BallTest, L0RandomElementsAreAnyAlikeAndTheOthersStayBitForBit) {
+  constexpr int64_t kRows = 3000, kElements = 12, kChanged = 4;
+  const torch::Tensor centers = Pixels({kRows, 1, 3, 4}, 52);
+  const torch::Tensor values = Uniform({kRows, 1, 3, 4}, 53, 2, 3);  // in no example
+  const RandomStream stream(1, "job", "attack");
+  const Ball ball(v1::NORM_L0, centers, Radii(kRows, kChanged + 0.5));
+  const torch::Tensor points =
+      ball.WithRandomElements(stream, Examples(kRows), std::vector<uint32_t>(kRows, 0), values);
+  const torch::Tensor changed = (points != centers).flatten(1);
+  EXPECT_TRUE(torch::equal(points, torch::where(changed.view(points.sizes()), values, centers)));
+  EXPECT_TRUE((changed.sum(1) == kChanged).all().item<bool>());
+  // Each element in a third of the rows, and each pair as often as chance has it.
+  const torch::Tensor rows = changed.to(torch::kFloat64);
+  const torch::Tensor together = rows.t().matmul(rows) / static_cast<double>(kRows);
+  for (int64_t i = 0; i < kElements; ++i) {
+    for (int64_t j = 0; j < kElements; ++j) {
+      const double expected = i == j ? 4.0 / 12 : 4.0 / 12 * 3 / 11;
+      EXPECT_NEAR(together[i][j].item<double>(), expected, 5 * std::sqrt(expected * (1 - expected) / kRows));
+    }
+  }
+  // Others in another run; the same in another place of the batch.
+  const torch::Tensor two = ball.Select(torch::tensor({int64_t{1}, int64_t{0}}))
+                                .WithRandomElements(stream, {1, 0}, {0, 0}, values.slice(0, 0, 2).flip(0));
+  EXPECT_TRUE(torch::equal(two, points.slice(0, 0, 2).flip(0)));
+  EXPECT_FALSE(
+      torch::equal(ball.WithRandomElements(stream, Examples(kRows), std::vector<uint32_t>(kRows, 1), values), points));
+}
+
+TEST(BallTest, L0RandomPointsHaveUniformValuesWhereTheyDiffer) {
+  constexpr int64_t kRows = 2000, kChanged = 3;
+  const torch::Tensor centers = torch::full({kRows, 1, 3, 4}, 0.1f);
+  const torch::Tensor points =
+      Ball(v1::NORM_L0, centers, Radii(kRows, kChanged))
+          .RandomPoints(RandomStream(1, "job", "attack"), Examples(kRows), std::vector<uint32_t>(kRows, 0));
+  const torch::Tensor drawn = points.masked_select(points != centers);
+  ASSERT_EQ(drawn.numel(), kRows * kChanged);
+  EXPECT_NEAR(drawn.mean().item<double>(), 0.5, 5 * std::sqrt(1.0 / 12 / (kRows * kChanged)));
+  EXPECT_NEAR(drawn.square().mean().item<double>(), 1.0 / 3, 5 * std::sqrt(4.0 / 45 / (kRows * kChanged)));
+  EXPECT_GE(drawn.min().item<float>(), 0);
+  EXPECT_LT(drawn.max().item<float>(), 1);
+}
+
 TEST(BallTest, OnlyTheChosenRowsAreCopied) {
   const torch::Tensor from = Uniform({4, 1, 3, 3}, 48, 0, 1);
   torch::Tensor into = torch::zeros({4, 1, 3, 3});

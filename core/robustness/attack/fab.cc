@@ -6,15 +6,20 @@
 // Untargeted: the class whose linearised boundary is nearest, at a gradient a class and step. Targeted: one class a
 // run.
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "core/robustness/attack/attack_method.h"
+#include "core/robustness/attack/boundary_plane.h"
 #include "core/robustness/attack/projection.h"
+#include "core/robustness/attack/row_kernels.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
 namespace {
+
+constexpr double kSmallestStep = 1e-8;
 
 class Fab : public AttackMethod {
  public:
@@ -31,25 +36,20 @@ class Fab : public AttackMethod {
     if (options_.targets() > 0) targets = batch.Targets([&](uint32_t run) { return run / options_.restarts(); });
     const auto following = batch.Follow({&points, &targets});
     for (uint32_t step = 0; step < options_.steps(); ++step) {
-      ABSL_ASSIGN_OR_RETURN(Plane plane,
-                            targets.defined() ? TowardsTarget(batch, points, targets) : TowardsNearest(batch, points));
+      ABSL_ASSIGN_OR_RETURN(const BoundaryPlane plane, targets.defined() ? PlaneTowards(batch, points, targets)
+                                                                         : NearestPlane(batch, points, UINT32_MAX));
       if (batch.empty()) return absl::OkStatus();
       points = Move(batch.ball(), points, plane);
       ABSL_ASSIGN_OR_RETURN(const ActiveBatch::Look look, batch.Judge(points));
       if (batch.empty()) return absl::OkStatus();
-      const torch::Tensor back = batch.ball().centers() + (points - batch.ball().centers()) * options_.beta();
-      points = torch::where(PerRow(look.wrong), back, points);
+      // points + (1 − β)·(center − points), and nothing where the model is right.
+      const torch::Tensor back = look.wrong.to(torch::kFloat32) * (1 - options_.beta());
+      points.lerp_(batch.ball().centers(), PerRow(back));
     }
     return absl::OkStatus();
   }
 
  private:
-  // Where f_k − f_label is zero to first order: normal·z = offset.
-  struct Plane {
-    torch::Tensor normal;  // N×d
-    torch::Tensor offset;  // N
-  };
-
   // The example itself; restarts after the first, a point at half the radius.
   torch::Tensor Start(const ActiveBatch& batch) const {
     torch::Tensor points = batch.Inputs();
@@ -60,65 +60,56 @@ class Fab : public AttackMethod {
     return torch::where(PerRow(mask), batch.SurfaceStart(0.5), points);
   }
 
-  static Plane PlaneOf(const torch::Tensor& points, const torch::Tensor& difference, const torch::Tensor& gradient) {
-    const torch::Tensor normal = gradient.flatten(1);
-    return {.normal = normal, .offset = (normal * points.flatten(1)).sum(1) - difference};
-  }
-
-  static absl::StatusOr<Plane> TowardsTarget(ActiveBatch& batch, const torch::Tensor& points,
-                                             const torch::Tensor& targets) {
-    ABSL_ASSIGN_OR_RETURN(const ActiveBatch::Slope slope, batch.Gradient(points, [&](const torch::Tensor& logits) {
-      return TargetedMarginLoss(logits, batch.labels(), targets);
-    }));
-    return PlaneOf(points, slope.losses, slope.gradient);
-  }
-
-  // Of the planes of all other classes the one nearest to the point.
-  static absl::StatusOr<Plane> TowardsNearest(ActiveBatch& batch, const torch::Tensor& points) {
-    Plane nearest;
-    torch::Tensor least;
-    const auto following = batch.Follow({&nearest.normal, &nearest.offset, &least});
-    const uint32_t others = static_cast<uint32_t>(batch.rows().front().standing->clean_logits.size()) - 1;
-    for (uint32_t k = 0; k < others && !batch.empty(); ++k) {
-      torch::Tensor targets = batch.Targets([&](uint32_t) { return k; });
-      const auto targets_follow = batch.Follow({&targets});
-      ABSL_ASSIGN_OR_RETURN(const Plane plane, TowardsTarget(batch, points, targets));
-      if (batch.empty()) break;
-      const torch::Tensor difference = (plane.normal * points.flatten(1)).sum(1) - plane.offset;
-      const torch::Tensor distance = difference.abs() / (DualNorm(batch.ball().norm(), plane.normal) + 1e-12);
-      if (!least.defined()) {
-        nearest = plane;
-        least = distance;
-        continue;
-      }
-      const torch::Tensor nearer = distance < least;
-      least = torch::where(nearer, distance, least);
-      nearest.normal = torch::where(nearer.view({-1, 1}), plane.normal, nearest.normal);
-      nearest.offset = torch::where(nearer, plane.offset, nearest.offset);
+  // N float64.
+  static torch::Tensor RowDots(const torch::Tensor& a, const torch::Tensor& b) {
+    if (!a.is_cpu()) return (a * b).sum(1, /*keepdim=*/false, torch::kFloat64);
+    const torch::Tensor left = a.contiguous(), right = b.contiguous();
+    torch::Tensor dots = torch::empty({a.size(0)}, torch::kFloat64);
+    for (int64_t row = 0; row < a.size(0); ++row) {
+      const int64_t at = row * a.size(1);
+      dots.data_ptr<double>()[row] = DotRow(a.size(1), left.data_ptr<float>() + at, right.data_ptr<float>() + at);
     }
-    return nearest;
+    return dots;
   }
 
-  static torch::Tensor DualNorm(v1::Norm norm, const torch::Tensor& rows) {
-    if (norm == v1::NORM_L2) return rows.square().sum(1).sqrt();
-    return norm == v1::NORM_L1 ? rows.abs().amax(1) : rows.abs().sum(1);
-  }
-
-  static torch::Tensor Length(v1::Norm norm, const torch::Tensor& rows) {
+  // N float32.
+  static torch::Tensor Lengths(v1::Norm norm, const torch::Tensor& rows) {
     if (norm == v1::NORM_L2) return rows.square().sum(1).sqrt();
     return norm == v1::NORM_L1 ? rows.abs().sum(1) : rows.abs().amax(1);
   }
 
-  torch::Tensor Move(const Ball& ball, const torch::Tensor& points, const Plane& plane) const {
-    const torch::Tensor from_point = StepToHyperplane(ball.norm(), points.flatten(1), plane.normal, plane.offset);
-    const torch::Tensor from_center =
-        StepToHyperplane(ball.norm(), ball.centers().flatten(1), plane.normal, plane.offset);
-    const torch::Tensor a1 = Length(ball.norm(), from_point).clamp_min_(1e-8);
-    const torch::Tensor a2 = Length(ball.norm(), from_center).clamp_min_(1e-8);
+  torch::Tensor Move(const Ball& ball, const torch::Tensor& points, const BoundaryPlane& plane) const {
+    const torch::Tensor offset = RowDots(plane.normal, points.flatten(1)) - plane.difference;
+    const torch::Tensor from_point = StepToHyperplane(ball.norm(), points.flatten(1), plane.normal, offset);
+    const torch::Tensor from_center = StepToHyperplane(ball.norm(), ball.centers().flatten(1), plane.normal, offset);
+    if (points.is_cpu()) return MoveRows(ball, points.contiguous(), from_point, from_center);
+    const torch::Tensor a1 = Lengths(ball.norm(), from_point).clamp_min_(kSmallestStep);
+    const torch::Tensor a2 = Lengths(ball.norm(), from_center).clamp_min_(kSmallestStep);
     const torch::Tensor alpha = PerRow((a1 / (a1 + a2)).clamp_(0, options_.alpha_max()));
     const torch::Tensor near_point = points + options_.eta() * from_point.view(points.sizes());
     const torch::Tensor near_center = ball.centers() + options_.eta() * from_center.view(points.sizes());
     return (near_point * (1 - alpha) + near_center * alpha).clamp_(0, 1);
+  }
+
+  // The same, with two passes over the memory instead of twelve.
+  torch::Tensor MoveRows(const Ball& ball, const torch::Tensor& points, const torch::Tensor& from_point,
+                         const torch::Tensor& from_center) const {
+    torch::Tensor moved = torch::empty_like(points);
+    const int64_t elements = from_point.size(1);
+    const auto length = [&](const torch::Tensor& steps, int64_t row) {
+      double sizes[3];  // in the order of DistanceColumn
+      SizesRow(elements, steps.data_ptr<float>() + row * elements, sizes);
+      return std::max(sizes[DistanceColumn(ball.norm())], kSmallestStep);
+    };
+    for (int64_t row = 0; row < points.size(0); ++row) {
+      const double a1 = length(from_point, row), a2 = length(from_center, row);
+      const int64_t at = row * elements;
+      BetweenRow(elements, points.data_ptr<float>() + at, from_point.data_ptr<float>() + at,
+                 ball.centers().data_ptr<float>() + at, from_center.data_ptr<float>() + at,
+                 static_cast<float>(options_.eta()), static_cast<float>(std::min(a1 / (a1 + a2), options_.alpha_max())),
+                 moved.data_ptr<float>() + at);
+    }
+    return moved;
   }
 
   v1::FabAttack options_;

@@ -63,4 +63,69 @@ void DistancesRow(int64_t elements, const float* __restrict from, const float* _
   distances[3] = changed[0];
 }
 
+TIGHTROPE_FOR_EVERY_CPU
+float SumOfSizes(int64_t elements, const float* __restrict values) {
+  float sum[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= elements; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) sum[lane] += std::abs(values[i + lane]);
+  }
+  for (; i < elements; ++i) sum[0] += std::abs(values[i]);
+  for (int64_t lane = 1; lane < kLanes; ++lane) sum[0] += sum[lane];
+  return sum[0];
+}
+
+TIGHTROPE_FOR_EVERY_CPU
+double DotRow(int64_t elements, const float* __restrict a, const float* __restrict b) {
+  double sum[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= elements; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      sum[lane] += static_cast<double>(a[i + lane]) * static_cast<double>(b[i + lane]);
+    }
+  }
+  for (; i < elements; ++i) sum[0] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  for (int64_t lane = 1; lane < kLanes; ++lane) sum[0] += sum[lane];
+  return sum[0];
+}
+
+TIGHTROPE_FOR_EVERY_CPU
+void SizesRow(int64_t elements, const float* __restrict values, double* __restrict sizes) {
+  float largest[kLanes] = {};
+  double squares[kLanes] = {}, sum[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= elements; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const float size = std::abs(values[i + lane]);
+      largest[lane] = largest[lane] < size ? size : largest[lane];
+      squares[lane] += static_cast<double>(size) * static_cast<double>(size);
+      sum[lane] += static_cast<double>(size);
+    }
+  }
+  for (; i < elements; ++i) {
+    const float size = std::abs(values[i]);
+    largest[0] = largest[0] < size ? size : largest[0];
+    squares[0] += static_cast<double>(size) * static_cast<double>(size);
+    sum[0] += static_cast<double>(size);
+  }
+  for (int64_t lane = 1; lane < kLanes; ++lane) {
+    largest[0] = largest[0] < largest[lane] ? largest[lane] : largest[0];
+    squares[0] += squares[lane];
+    sum[0] += sum[lane];
+  }
+  sizes[0] = largest[0];
+  sizes[1] = std::sqrt(squares[0]);
+  sizes[2] = sum[0];
+}
+
+TIGHTROPE_FOR_EVERY_CPU
+void BetweenRow(int64_t elements, const float* __restrict x, const float* __restrict from_x, const float* __restrict c,
+                const float* __restrict from_c, float eta, float share, float* __restrict between) {
+  const float rest = 1 - share;
+  for (int64_t i = 0; i < elements; ++i) {
+    const float value = (x[i] + eta * from_x[i]) * rest + (c[i] + eta * from_c[i]) * share;
+    between[i] = std::min(std::max(value, 0.0f), 1.0f);
+  }
+}
+
 }  // namespace tightrope

@@ -20,13 +20,23 @@
 namespace tightrope {
 namespace {
 
+// How far from 1 probabilities may sum up to.
+constexpr double kProbabilitySum = 1e-4;
+
+// What a step may take of the device's memory.
+constexpr size_t kBytesOnCpu = size_t{512} << 20;
+constexpr size_t kBytesOnGpu = size_t{4} << 30;
+
 // Rows in one batch: enough to feed the device's cores and to pay for the fixed cost of a step, few enough that what a
-// step keeps stays small. A constant, because the rows of a batch decide the last bits of its logits. `rows` in all are
-// spread evenly, so that none is left for a small batch that costs as much.
-size_t RowsPerBatch(size_t rows, const Dataset& data, torch::Device device) {
+// step keeps stays small and large models fit into memory. The same on all machines, because the rows of a batch decide
+// the last bits of its logits. `rows` in all are spread evenly, so that none is left for a small batch that costs as
+// much.
+size_t RowsPerBatch(size_t rows, const Dataset& data, const Classifier& classifier) {
   const size_t elements = size_t{data.channels} * data.height * data.width;
-  const size_t batch_elements = device.is_cuda() ? size_t{1} << 21 : size_t{1} << 18;
-  const size_t limit = std::clamp<size_t>(batch_elements / elements, 16, 4096);
+  const bool gpu = classifier.device().is_cuda();
+  const size_t worthwhile = std::clamp<size_t>((gpu ? size_t{1} << 21 : size_t{1} << 18) / elements, 16, 4096);
+  const auto bytes = std::max<size_t>(static_cast<size_t>(classifier.bytes_per_input()), 1);
+  const size_t limit = std::clamp<size_t>((gpu ? kBytesOnGpu : kBytesOnCpu) / bytes, 1, worthwhile);
   const size_t batches = std::max<size_t>((rows + limit - 1) / limit, 1);
   return std::max<size_t>((rows + batches - 1) / batches, 1);
 }
@@ -52,7 +62,7 @@ absl::StatusOr<torch::Tensor> CleanLogits(const v1::Shard& range, const Dataset&
                                           const std::function<absl::Status(size_t)>& report) {
   torch::NoGradGuard no_grad;
   const std::vector<uint32_t> indices = Indices(range);
-  const size_t rows = RowsPerBatch(indices.size(), data, classifier.device());
+  const size_t rows = RowsPerBatch(indices.size(), data, classifier);
   std::vector<torch::Tensor> logits;
   for (size_t begin = 0; begin < indices.size(); begin += rows) {
     const absl::Span<const uint32_t> batch = absl::MakeConstSpan(indices).subspan(begin, rows);
@@ -98,10 +108,11 @@ struct Progress {
 class AttackRun {
  public:
   AttackRun(const v1::AttackJob& job, const std::string& job_digest, const Dataset& data, Classifier& classifier,
-            const EvaluationCallback& progress)
+            const EvaluationCallback& progress, Classifier* surrogate)
       : job_(job),
         data_(data),
         classifier_(classifier),
+        surrogate_(surrogate),
         progress_(progress),
         stream_(job.seed(), job_digest, "attack"),
         radii_(RadiiOf(job)) {}
@@ -143,6 +154,7 @@ class AttackRun {
     const std::vector<int32_t> predictions = Predictions(clean);
     const torch::Tensor rows = clean.contiguous();
     examples_.resize(predictions.size());
+    LookForOddOutputs(rows);
     for (size_t i = 0; i < examples_.size(); ++i) {
       Standing& standing = examples_[i].standing;
       standing.example = static_cast<uint32_t>(range.begin() + i);
@@ -156,6 +168,13 @@ class AttackRun {
         standing.first_success = 1;
       }
     }
+  }
+
+  void LookForOddOutputs(const torch::Tensor& clean) {
+    const torch::Tensor odd = (clean >= 0).all(1).logical_and_((clean.sum(1) - 1).abs() < kProbabilitySum);
+    diagnostics_.set_probabilities(static_cast<uint64_t>(odd.sum().item<int64_t>()));
+    if (clean.size(0) < 2) return;
+    diagnostics_.set_same_outputs(static_cast<uint64_t>((clean == clean.slice(0, 0, 1)).all(1).sum().item<int64_t>()));
   }
 
   // The smallest radius at which the example is broken, as a place; the number of radii where it is at none.
@@ -204,7 +223,7 @@ class AttackRun {
       return ActiveBatch::Row{.standing = &open[i % open.size()]->standing,
                               .run = static_cast<uint32_t>(i / open.size())};
     };
-    const size_t limit = RowsPerBatch(method.mixes_runs() ? planned_rows : open.size(), data_, classifier_.device());
+    const size_t limit = RowsPerBatch(method.mixes_runs() ? planned_rows : open.size(), data_, classifier_);
     const size_t examples_open = open.size();
     for (size_t next = 0; next < planned_rows + again.size();) {
       const size_t begin = next;
@@ -252,8 +271,13 @@ class AttackRun {
 
   absl::Status RunBatch(const AttackMethod& method, const std::vector<ActiveBatch::Row>& rows,
                         const std::function<absl::Status()>& looked) {
-    const ActiveBatch::Run run{
-        .classifier = classifier_, .stream = stream_, .query_budget = Budget(), .looked = looked};
+    const ActiveBatch::Run run{.classifier = classifier_,
+                               .surrogate = surrogate_,
+                               .stream = stream_,
+                               .query_budget = Budget(),
+                               .looks = TellsLateOnes(method) ? method.looks() : 0,
+                               .looked = looked,
+                               .diagnostics = diagnostics_};
     std::vector<uint32_t> indices;
     std::vector<double> radii;
     for (const ActiveBatch::Row& row : rows) {
@@ -267,6 +291,12 @@ class AttackRun {
     return method.Run(batch);
   }
 
+  // Whether witnesses in the last tenth of its searches say that longer ones would find more: later members might find
+  // them anyway, and a search for the nearest point goes on after the first.
+  bool TellsLateOnes(const AttackMethod& method) const {
+    return &method == members_.back().method.get() && !method.minimizes() && method.looks() >= 10;
+  }
+
   // Asks the model once more about the candidates as they are stored, in a batch of their own. One that does not hold
   // there, because the logits' last bits depend on the batch, is dropped.
   using Dropped = std::map<const Standing*, uint32_t>;  // and the runs that had found them
@@ -277,7 +307,7 @@ class AttackRun {
     for (Progress* example : open) {
       if (!example->standing.candidate.point.empty()) found.push_back(example);
     }
-    const size_t limit = RowsPerBatch(found.size(), data_, classifier_.device());
+    const size_t limit = RowsPerBatch(found.size(), data_, classifier_);
     for (size_t begin = 0; begin < found.size(); begin += limit) {
       const absl::Span<Progress* const> batch = absl::MakeConstSpan(found).subspan(begin, limit);
       torch::Tensor points = torch::empty(
@@ -309,6 +339,7 @@ class AttackRun {
   // Writes down what was found.
   AttackOutcome TakeVerdicts(const v1::Shard& range, const std::vector<int32_t>& clean) const {
     AttackOutcome outcome;
+    outcome.diagnostics = diagnostics_;
     for (size_t i = 0; i < examples_.size(); ++i) {
       const Progress& example = examples_[i];
       const Standing& standing = example.standing;
@@ -338,6 +369,7 @@ class AttackRun {
         record.set_adversarial_prediction(-1);
         continue;
       }
+      if (standing.witness.late) outcome.diagnostics.set_late_successes(outcome.diagnostics.late_successes() + 1);
       record.set_verdict(v1::VERDICT_BROKEN);
       record.set_adversarial_prediction(example.adversarial_prediction);
       record.set_distance(standing.witness.distance);
@@ -354,22 +386,24 @@ class AttackRun {
   const v1::AttackJob& job_;
   const Dataset& data_;
   Classifier& classifier_;
+  Classifier* const surrogate_;
   const EvaluationCallback& progress_;
   const RandomStream stream_;
   const std::vector<double> radii_;  // ascending
   std::vector<AttackMember> members_;
   std::vector<Progress> examples_;
   EvaluationProgress reported_;
+  v1::AttackDiagnostics diagnostics_;
 };
 
 }  // namespace
 
 absl::StatusOr<AttackOutcome> RunAttack(const v1::AttackJob& job, const std::string& job_digest, const v1::Shard& range,
-                                        const Dataset& data, Classifier& classifier,
-                                        const EvaluationCallback& progress) {
+                                        const Dataset& data, Classifier& classifier, const EvaluationCallback& progress,
+                                        Classifier* surrogate) {
   return WithoutExceptions("the attack cannot be run on this model and data", [&]() -> absl::StatusOr<AttackOutcome> {
     ABSL_RETURN_IF_ERROR(CheckRange(range, data));
-    return AttackRun(job, job_digest, data, classifier, progress).Run(range);
+    return AttackRun(job, job_digest, data, classifier, progress, surrogate).Run(range);
   });
 }
 

@@ -29,6 +29,7 @@ struct Witnesses {
 struct AttackOutcome {
   std::vector<v1::ExampleRecord> records;  // one an example, ascending
   Witnesses witnesses;                     // row r belongs to the record with witness_row == r
+  v1::AttackDiagnostics diagnostics;
 };
 
 // `range` is in examples of `data`; random draws are keyed by (job.seed, job_digest); of `job` only the attack, its
@@ -36,9 +37,10 @@ struct AttackOutcome {
 // it is stored. Errors: INVALID_ARGUMENT (an attack that cannot be run, a model that does not fit the data, logits that
 // are NaN or infinite on clean examples or under attack: names the first), CANCELLED, and RESOURCE_EXHAUSTED and
 // INTERNAL of StatusFromException.
+// `surrogate`: the model that gradients come from; null: the classifier.
 absl::StatusOr<AttackOutcome> RunAttack(const v1::AttackJob& job, const std::string& job_digest, const v1::Shard& range,
-                                        const Dataset& data, Classifier& classifier,
-                                        const EvaluationCallback& progress);
+                                        const Dataset& data, Classifier& classifier, const EvaluationCallback& progress,
+                                        Classifier* surrogate = nullptr);
 
 // Predictions on the examples as they are, one record each. Errors: as RunAttack.
 absl::StatusOr<std::vector<v1::ExampleRecord>> RunEvaluation(const v1::Shard& range, const Dataset& data,

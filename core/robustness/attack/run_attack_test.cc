@@ -43,7 +43,7 @@ v1::AttackJob PgdJob(v1::Norm norm, double epsilon, uint32_t steps = 10, uint32_
   v1::PgdAttack& pgd = *job.mutable_attack()->mutable_pgd();
   pgd.set_steps(steps);
   pgd.set_restarts(restarts);
-  pgd.set_step_size(step_size);
+  if (step_size > 0) pgd.set_step_size(step_size);
   pgd.set_random_start(true);
   return job;
 }
@@ -416,15 +416,15 @@ TEST_F(RunAttackTest, WhatCannotBeRunIsRefused) {
   EXPECT_THAT(refused(good, Range(3, 2), linear_), invalid("[3, 2)"));
   v1::AttackJob job = good;
   job.mutable_attack()->set_norm(v1::NORM_UNSPECIFIED);
-  EXPECT_THAT(refused(job, Range(0, 2), linear_), invalid("does not take norm"));
+  EXPECT_THAT(refused(job, Range(0, 2), linear_), invalid("takes the norms linf, l2, l1; `unspecified` is not"));
   job = good;
   job.mutable_attack()->clear_method();
   EXPECT_THAT(refused(job, Range(0, 2), linear_), invalid("method"));
   job = good;
   job.set_epsilons(0, std::nan(""));
   EXPECT_THAT(refused(job, Range(0, 2), linear_), invalid("epsilon"));
-  EXPECT_THAT(refused(PgdJob(v1::NORM_LINF, 0.1, 0), Range(0, 2), linear_), invalid("one step"));
-  EXPECT_THAT(refused(PgdJob(v1::NORM_LINF, 0.1, 5, 0), Range(0, 2), linear_), invalid("one restart"));
+  EXPECT_THAT(refused(PgdJob(v1::NORM_LINF, 0.1, 0), Range(0, 2), linear_), invalid("`steps` of pgd"));
+  EXPECT_THAT(refused(PgdJob(v1::NORM_LINF, 0.1, 5, 0), Range(0, 2), linear_), invalid("`restarts` of pgd"));
   LinearClassifier of_another_shape(torch::ones({9}), 0);
   EXPECT_THAT(refused(good, Range(0, 2), of_another_shape), invalid("this model and data"));
 }

@@ -1,6 +1,7 @@
 #include "core/robustness/model/classifier.h"
 
 #include <utility>
+#include <vector>
 
 #include "core/robustness/model/layer_graph.h"
 
@@ -38,6 +39,14 @@ Classifier::TwoWay Classifier::LogitsAndGradient(const torch::Tensor& inputs) {
             if (!logits.requires_grad()) return torch::zeros_like(leaf);  // the logits do not depend on the inputs
             return torch::autograd::grad({logits}, {leaf}, {weights})[0].contiguous();  // it may be an expanded view
           }};
+}
+
+void Classifier::MeasureMemory(at::IntArrayRef shape) {
+  std::vector<int64_t> one(shape.begin(), shape.end());
+  one.insert(one.begin(), 1);
+  const torch::Tensor input = torch::zeros(one, torch::TensorOptions().dtype(torch::kFloat32).device(device()));
+  torch::NoGradGuard no_grad;
+  bytes_per_input_ = 2 * BytesWritten([&] { Logits(input); });
 }
 
 std::unique_ptr<WindowedLogits> Classifier::InWindows(const torch::Tensor&) { return nullptr; }

@@ -1,6 +1,7 @@
 // What attacks and evaluations see of a model.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -39,6 +40,19 @@ class Classifier {
   virtual std::unique_ptr<WindowedLogits> InWindows(const torch::Tensor& images);
 
   virtual torch::Device device() const = 0;
+
+  // From here on a stochastic model's draws follow from `seed` and the calls that are made. The draws are LibTorch's
+  // own, from the one generator of the process, so that such models are asked one after another.
+  virtual void SeedDraws(uint64_t) {}
+
+  // About how much memory a look at one input takes with its way back: all that a forward pass writes, twice. Follows
+  // from the model and its kernels, not from the machine. 0: not measured.
+  int64_t bytes_per_input() const { return bytes_per_input_; }
+  // Measures it on zeros of this shape (C×H×W). LoadTrained and LoadTorchScript do.
+  void MeasureMemory(at::IntArrayRef shape);
+
+ private:
+  int64_t bytes_per_input_ = 0;
 };
 
 // As a classifier whose gradients come from the graph.
@@ -53,9 +67,11 @@ absl::StatusOr<std::unique_ptr<Classifier>> LoadTrained(const v1::Architecture& 
 // Loads a TorchScript file and tries it on one and on two inputs of the data set's shape. Errors: INVALID_ARGUMENT (not
 // TorchScript, does not take N×C×H×W, does not give N×classes floating-point logits, gives others for the same input
 // again or beside another input, because it was traced in training mode), with what was seen, and those of
-// `choose_kernels`, which is asked where the model is a chain of layers that we know.
+// `choose_kernels`, which is asked where the model is a chain of layers that we know. A `stochastic` model may give
+// what it likes for the same input.
 absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& path, const v1::DatasetRef& data,
                                                             torch::Device device,
-                                                            const KernelChooser& choose_kernels = {});
+                                                            const KernelChooser& choose_kernels = {},
+                                                            bool stochastic = false);
 
 }  // namespace tightrope

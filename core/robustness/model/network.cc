@@ -125,7 +125,9 @@ absl::StatusOr<std::unique_ptr<Classifier>> LoadTrained(const v1::Architecture& 
     if (choose_kernels) {
       ABSL_ASSIGN_OR_RETURN(graph, choose_kernels(graph, {data.channels(), data.height(), data.width()}));
     }
-    return MakeClassifier(std::move(graph), device);
+    std::unique_ptr<Classifier> classifier = MakeClassifier(std::move(graph), device);
+    classifier->MeasureMemory({data.channels(), data.height(), data.width()});
+    return classifier;
   });
 }
 

@@ -1,3 +1,5 @@
+#include <cstdint>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,14 +17,24 @@ constexpr int kRepeats = 8;
 
 class TorchScriptClassifier : public Classifier {
  public:
-  TorchScriptClassifier(torch::jit::Module module, torch::Device device)
-      : module_(std::move(module)), device_(device) {}
+  TorchScriptClassifier(torch::jit::Module module, torch::Device device, bool stochastic)
+      : module_(std::move(module)), device_(device), stochastic_(stochastic) {}
 
   torch::Tensor Logits(const torch::Tensor& inputs) override {
     const UnoptimizedTorchScript as_written;
+    static std::mutex draws;  // of the generator that all share
+    std::unique_lock<std::mutex> lock(draws, std::defer_lock);
+    if (stochastic_) {
+      lock.lock();
+      torch::manual_seed(Mixed(seed_ + calls_++));
+    }
     return module_.forward({inputs}).toTensor().to(torch::kFloat32);
   }
   torch::Device device() const override { return device_; }
+  void SeedDraws(uint64_t seed) override {
+    seed_ = seed;
+    calls_ = 0;
+  }
 
   // The same model as a graph, where it is one; else null.
   absl::StatusOr<std::unique_ptr<Classifier>> AsGraph(const v1::DatasetRef& data,
@@ -58,7 +70,7 @@ class TorchScriptClassifier : public Classifier {
       return absl::InvalidArgumentError(absl::StrCat("it must give ", wanted, ", not ", logits.toString(), " [",
                                                      absl::StrJoin(logits.sizes(), ", "), "]"));
     }
-    if (rows == 1) return absl::OkStatus();
+    if (rows == 1 || stochastic_) return absl::OkStatus();
     // Dropout and batch norm that were traced in training mode stay so, whatever eval() says. Dropout of few values
     // draws the same twice now and then.
     const torch::Tensor probe = torch::linspace(0, 1, zeros.numel(), zeros.options()).view(zeros.sizes());
@@ -69,7 +81,9 @@ class TorchScriptClassifier : public Classifier {
     for (int repeat = 0; repeat < kRepeats; ++repeat) {
       if (!differs(first, Logits(probe), 1e-5, 1e-6)) continue;
       return absl::InvalidArgumentError(
-          "it gives other logits when asked again about the same input; call eval() before tracing (dropout?)");
+          "it gives other logits when asked again about the same input; call eval() before tracing (dropout?), or "
+          "write "
+          "`stochastic: true` where it is meant to draw at random");
     }
     if (differs(first.slice(0, 0, 1), Logits(probe.slice(0, 0, 1)), 1e-3, 1e-4)) {
       return absl::InvalidArgumentError(
@@ -79,21 +93,32 @@ class TorchScriptClassifier : public Classifier {
   }
 
  private:
+  // Neighbours get seeds that have nothing in common (the finalizer of SplitMix64; Steele et al. 2014).
+  static uint64_t Mixed(uint64_t seed) {
+    seed = (seed ^ (seed >> 30)) * 0xBF58476D1CE4E5B9;
+    seed = (seed ^ (seed >> 27)) * 0x94D049BB133111EB;
+    return seed ^ (seed >> 31);
+  }
+
   torch::jit::Module module_;
   torch::Device device_;
+  const bool stochastic_;
+  uint64_t seed_ = 0;
+  uint64_t calls_ = 0;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& path, const v1::DatasetRef& data,
-                                                            torch::Device device, const KernelChooser& choose_kernels) {
+                                                            torch::Device device, const KernelChooser& choose_kernels,
+                                                            bool stochastic) {
   UseReproducibleArithmetic();
   std::unique_ptr<TorchScriptClassifier> classifier;
   ABSL_RETURN_IF_ERROR(WithoutExceptions(absl::StrCat("not a TorchScript file: ", path), [&] {
     torch::jit::Module module = torch::jit::load(path, device);
     module.eval();
     for (torch::Tensor parameter : module.parameters()) parameter.set_requires_grad(false);
-    classifier = std::make_unique<TorchScriptClassifier>(std::move(module), device);
+    classifier = std::make_unique<TorchScriptClassifier>(std::move(module), device, stochastic);
     return absl::OkStatus();
   }));
   // Two rows find a batch size of one that was traced into the model.
@@ -103,11 +128,14 @@ absl::StatusOr<std::unique_ptr<Classifier>> LoadTorchScript(const std::string& p
         [&] { return classifier->Try(data, rows); }))
         << "the TorchScript model does not fit the data set " << data.name() << ": " << path;
   }
-  ABSL_ASSIGN_OR_RETURN(std::unique_ptr<Classifier> graph,
-                        WithoutExceptions("cannot choose the kernels of the TorchScript model",
-                                          [&] { return classifier->AsGraph(data, choose_kernels); }));
-  if (graph != nullptr) return graph;
-  return classifier;
+  std::unique_ptr<Classifier> graph;
+  if (!stochastic) {
+    ABSL_ASSIGN_OR_RETURN(graph, WithoutExceptions("cannot choose the kernels of the TorchScript model",
+                                                   [&] { return classifier->AsGraph(data, choose_kernels); }));
+  }
+  if (graph == nullptr) graph = std::move(classifier);
+  graph->MeasureMemory({data.channels(), data.height(), data.width()});
+  return graph;
 }
 
 }  // namespace tightrope

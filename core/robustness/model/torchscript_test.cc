@@ -89,6 +89,26 @@ TEST_F(TorchScriptTest, AModelTracedInTrainingModeIsRefused) {
               DoesNotFit("depend on the others"));
 }
 
+// What it draws follows from the seed and from which call it is, and not from whoever else draws.
+TEST_F(TorchScriptTest, AModelThatIsMeantToDrawAtRandomDrawsWhatItsSeedSays) {
+  const std::string noisy = "return torch.matmul(torch.flatten(x + torch.rand_like(x), 1), self.weight.t())";
+  EXPECT_THAT(Load(noisy), DoesNotFit("stochastic: true"));
+  const auto first = LoadTorchScript(path_, data_, torch::kCPU, {}, /*stochastic=*/true);
+  const auto second = LoadTorchScript(path_, data_, torch::kCPU, {}, /*stochastic=*/true);
+  ASSERT_OK(first);
+  ASSERT_OK(second);
+  const torch::Tensor input = torch::zeros({1, 1, 2, 2});
+  (*first)->SeedDraws(7);
+  const torch::Tensor a = (*first)->Logits(input), b = (*first)->Logits(input);
+  EXPECT_FALSE(torch::equal(a, b));
+  (*second)->SeedDraws(7);
+  EXPECT_TRUE(torch::equal((*second)->Logits(input), a));
+  torch::rand({5});
+  (*first)->SeedDraws(8);
+  EXPECT_FALSE(torch::equal((*first)->Logits(input), a));
+  EXPECT_TRUE(torch::equal((*second)->Logits(input), b));
+}
+
 TEST_F(TorchScriptTest, AModelThatRaisesIsRefused) {
   EXPECT_THAT(Load("assert x.numel() < 0, 'only on weekdays'\n  return x"), DoesNotFit("only on weekdays"));
 }
