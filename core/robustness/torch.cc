@@ -122,30 +122,26 @@ int64_t BytesWritten(const std::function<void()>& work) {
     std::set<const void*> storages;
     int64_t bytes = 0;
 
-    void Add(const c10::IValue& value, bool made) {
+    void Add(const c10::IValue& value) {
       if (!value.isTensor() || !value.toTensor().defined() || !value.toTensor().has_storage()) return;
       const torch::Tensor& tensor = value.toTensor();
+      if (tensor.storage().use_count() > 1) return;  // a view
       if (!storages.insert(tensor.storage().unsafeGetStorageImpl()).second) return;
       tensors.push_back(tensor);
-      if (made) bytes += static_cast<int64_t>(tensor.storage().nbytes());
+      bytes += static_cast<int64_t>(tensor.storage().nbytes());
     }
   };
   static thread_local Seen* seen = nullptr;
   Seen all;
   seen = &all;
-  const at::CallbackHandle handle =
-      at::addThreadLocalCallback(at::RecordFunctionCallback(
-                                     [](const at::RecordFunction& call) -> std::unique_ptr<at::ObserverContext> {
-                                       for (const c10::IValue& input : call.inputs()) seen->Add(input, /*made=*/false);
-                                       return nullptr;
-                                     },
-                                     [](const at::RecordFunction& call, at::ObserverContext*) {
-                                       for (const c10::IValue& output : call.outputs())
-                                         seen->Add(output, /*made=*/true);
-                                     })
-                                     .needsInputs(true)
-                                     .needsOutputs(true)
-                                     .scopes({at::RecordScope::FUNCTION}));
+  const at::CallbackHandle handle = at::addThreadLocalCallback(
+      at::RecordFunctionCallback(
+          [](const at::RecordFunction&) -> std::unique_ptr<at::ObserverContext> { return nullptr; },
+          [](const at::RecordFunction& call, at::ObserverContext*) {
+            for (const c10::IValue& output : call.outputs()) seen->Add(output);
+          })
+          .needsOutputs(true)
+          .scopes({at::RecordScope::FUNCTION}));
   try {
     work();
   } catch (...) {

@@ -3,9 +3,11 @@
 // distance to the linearised boundary until a point is wrong, and then shrinks by the share γ where the last point was
 // wrong, to the nearest wrong one at most, and grows by it elsewhere. The step and γ decay along half a cosine.
 //
-// Three things differ: the ball reaches beyond the linearised boundary by the share γ of the way to it, because one
-// that only touches it holds nothing that a linear model gets wrong; the projection onto the l1 ball and the box is the
-// exact one, not one after the other; and the last point is looked at.
+// Four things differ: steps do not lead out of the box, because what the box cuts off a point would have been projected
+// in vain, and on images that are black for the most part few points ever became wrong; the ball reaches beyond the
+// linearised boundary by the share γ of the way to it, because one that only touches it holds nothing that a linear
+// model gets wrong; the projection onto the l1 ball and the box is the exact one, not one after the other; and the last
+// point is looked at.
 #include <algorithm>
 #include <limits>
 #include <memory>
@@ -61,13 +63,21 @@ class Fmn : public AttackMethod {
                                    : NextRadius(norm, radius, slope, distance, nearest, gamma);
       radius = torch::minimum(radius, farthest);
       const double length = HalfCosine(options_.step_size(), options_.step_size() * kFinalStep, step, options_.steps());
-      points.add_(Ball(v1::NORM_L2, centers, radius).Direction(std::move(slope.gradient)), length);
+      const torch::Tensor inward = WithinBox(std::move(slope.gradient), points);
+      points.add_(Ball(v1::NORM_L2, centers, radius).Direction(inward), length);
       Ball(norm, centers, radius).Project(points);
     }
     return batch.Judge(points).status();
   }
 
  private:
+  // Without what would lead out of [0, 1].
+  static torch::Tensor WithinBox(torch::Tensor gradient, const torch::Tensor& points) {
+    const torch::Tensor out =
+        (points <= 0).logical_and_(gradient < 0).logical_or_((points >= 1).logical_and_(gradient > 0));
+    return gradient.masked_fill_(out, 0);
+  }
+
   // Lines 6 to 11.
   static torch::Tensor NextRadius(v1::Norm norm, const torch::Tensor& radius, const ActiveBatch::Slope& slope,
                                   const torch::Tensor& distance, const torch::Tensor& nearest, double gamma) {
