@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "core/experiment/attack_table.h"
 #include "core/experiment/schema.h"
 #include "core/status_macros.h"

@@ -83,18 +83,14 @@ class Boundary : public AttackMethod {
   }
 
  private:
-  static torch::Tensor Length(const torch::Tensor& offsets) {
-    return offsets.square().sum({1, 2, 3}, /*keepdim=*/true).sqrt_().clamp_min_(1e-12);
-  }
-
   // `share` of the distance in a direction at right angles to the offset, and back to the sphere.
   static torch::Tensor StepAlong(const ActiveBatch& batch, const torch::Tensor& points, const torch::Tensor& draws,
                                  const torch::Tensor& share) {
     const torch::Tensor offset = points - batch.ball().centers();
-    const torch::Tensor distance = Length(offset);
+    const torch::Tensor distance = LengthOf(offset);
     const torch::Tensor direction = offset / distance;
     const torch::Tensor across = draws - (draws * direction).sum({1, 2, 3}, /*keepdim=*/true) * direction;
-    const torch::Tensor moved = offset + across * (share * distance / Length(across));
+    const torch::Tensor moved = offset + across * (share * distance / LengthOf(across));
     return (batch.ball().centers() + moved / (1 + share.square()).sqrt()).clamp_(0, 1);
   }
 
@@ -102,8 +98,8 @@ class Boundary : public AttackMethod {
   static torch::Tensor StepTowards(const ActiveBatch& batch, const torch::Tensor& points,
                                    const torch::Tensor& on_sphere, const torch::Tensor& share) {
     const torch::Tensor& centers = batch.ball().centers();
-    const torch::Tensor length = Length(on_sphere - centers);
-    const torch::Tensor wanted = torch::minimum(length, Length(points - centers) * (1 - share));
+    const torch::Tensor length = LengthOf(on_sphere - centers);
+    const torch::Tensor wanted = torch::minimum(length, LengthOf(points - centers) * (1 - share));
     return (centers + (on_sphere - centers) * (wanted / length)).clamp_(0, 1);
   }
 

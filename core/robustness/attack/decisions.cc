@@ -54,6 +54,10 @@ absl::Status BisectToExample(ActiveBatch& batch, torch::Tensor& points, uint32_t
   return absl::OkStatus();
 }
 
+torch::Tensor LengthOf(const torch::Tensor& offsets) {
+  return offsets.square().sum({1, 2, 3}, /*keepdim=*/true).sqrt_().clamp_min_(1e-12);
+}
+
 torch::Tensor DistancesToExamples(const ActiveBatch& batch, const torch::Tensor& points) {
   const torch::Tensor all = Distances(batch.ball().centers(), points);
   return PerRow(all.select(1, DistanceColumn(batch.ball().norm())).to(torch::kFloat32).contiguous());

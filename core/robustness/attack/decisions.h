@@ -27,6 +27,9 @@ absl::StatusOr<torch::Tensor> WrongNoise(ActiveBatch& batch);
 // of Judge.
 absl::Status BisectToExample(ActiveBatch& batch, torch::Tensor& points, uint32_t halvings);
 
+// ‖offsets‖₂ of each row, and at least 1e-12, to be divided by: N×1×1×1.
+torch::Tensor LengthOf(const torch::Tensor& offsets);
+
 // ‖points − examples‖ in the threat model's norm, N×1×1×1 float32.
 torch::Tensor DistancesToExamples(const ActiveBatch& batch, const torch::Tensor& points);
 

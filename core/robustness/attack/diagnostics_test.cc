@@ -145,6 +145,14 @@ TEST_F(DiagnosticsTest, BatchesOfALargeModelAreSmall) {
   largest = 0;
   Of("fgsm {}", large);
   EXPECT_EQ(largest, 4);
+  // So are those of a small one whose gradients come from it.
+  largest = 0;
+  v1::Shard range;
+  range.set_end(kExamples);
+  EXPECT_OK(RunAttack(
+      JobOf("fgsm {}", v1::NORM_LINF, {1e-5}), "job", range, data_, linear_,
+      [](const EvaluationProgress&) { return true; }, &large));
+  EXPECT_EQ(largest, 4);
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ class HopSkipJump : public AttackMethod {
     const auto following = batch.Follow({&weighted, &plain, &around, &offset, &decisions});
     for (uint32_t query = 0; query < queries; ++query, ++draw) {
       offset = linf ? batch.Uniform(draw) * 2 - 1 : batch.Normal(draw);
-      around = (points + radius * (offset / Length(offset))).clamp_(0, 1);
+      around = (points + radius * (offset / LengthOf(offset))).clamp_(0, 1);
       offset = (around - points) / radius;
       ABSL_ASSIGN_OR_RETURN(const ActiveBatch::Look look, batch.Judge(around));
       if (batch.empty()) return weighted;
@@ -70,7 +70,7 @@ class HopSkipJump : public AttackMethod {
     }
     const torch::Tensor mean = decisions / static_cast<double>(queries);
     const torch::Tensor estimate = torch::where(mean.abs() < 1, weighted - mean * plain, weighted);
-    return linf ? estimate.sign() : estimate / Length(estimate);
+    return linf ? estimate.sign() : estimate / LengthOf(estimate);
   }
 
   // The first of the steps of ‖x_t − x‖/√t, half of it, a quarter … that leads to where the model is wrong. Where all
@@ -89,10 +89,6 @@ class HopSkipJump : public AttackMethod {
       step = step / 2;
     }
     return absl::OkStatus();
-  }
-
-  static torch::Tensor Length(const torch::Tensor& offsets) {
-    return offsets.square().sum({1, 2, 3}, /*keepdim=*/true).sqrt_().clamp_min_(1e-12);
   }
 
   v1::HopSkipJumpAttack options_;

@@ -31,11 +31,13 @@ constexpr size_t kBytesOnGpu = size_t{4} << 30;
 // step keeps stays small and large models fit into memory. The same on all machines, because the rows of a batch decide
 // the last bits of its logits. `rows` in all are spread evenly, so that none is left for a small batch that costs as
 // much.
-size_t RowsPerBatch(size_t rows, const Dataset& data, const Classifier& classifier) {
+size_t RowsPerBatch(size_t rows, const Dataset& data, const Classifier& classifier,
+                    const Classifier* surrogate = nullptr) {
   const size_t elements = size_t{data.channels} * data.height * data.width;
   const bool gpu = classifier.device().is_cuda();
   const size_t worthwhile = std::clamp<size_t>((gpu ? size_t{1} << 21 : size_t{1} << 18) / elements, 16, 4096);
-  const auto bytes = std::max<size_t>(static_cast<size_t>(classifier.bytes_per_input()), 1);
+  const int64_t at_surrogate = surrogate != nullptr ? surrogate->bytes_per_input() : 0;  // asked in turn
+  const auto bytes = static_cast<size_t>(std::max<int64_t>({classifier.bytes_per_input(), at_surrogate, 1}));
   const size_t limit = std::clamp<size_t>((gpu ? kBytesOnGpu : kBytesOnCpu) / bytes, 1, worthwhile);
   const size_t batches = std::max<size_t>((rows + limit - 1) / limit, 1);
   return std::max<size_t>((rows + batches - 1) / batches, 1);
@@ -223,7 +225,7 @@ class AttackRun {
       return ActiveBatch::Row{.standing = &open[i % open.size()]->standing,
                               .run = static_cast<uint32_t>(i / open.size())};
     };
-    const size_t limit = RowsPerBatch(method.mixes_runs() ? planned_rows : open.size(), data_, classifier_);
+    const size_t limit = RowsPerBatch(method.mixes_runs() ? planned_rows : open.size(), data_, classifier_, surrogate_);
     const size_t examples_open = open.size();
     for (size_t next = 0; next < planned_rows + again.size();) {
       const size_t begin = next;
