@@ -23,7 +23,7 @@ namespace {
 // that results of the older code are computed again instead of being reused.
 constexpr uint32_t kTrainRevision = 2;
 constexpr uint32_t kEvaluateRevision = 2;
-constexpr uint32_t kAttackRevision = 4;
+constexpr uint32_t kAttackRevision = 5;
 
 // Names are the user's; a job is the same under another name.
 v1::DatasetRef WithoutName(v1::DatasetRef data) {

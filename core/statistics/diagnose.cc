@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <tuple>
 
@@ -118,6 +119,53 @@ struct Entry {
   uint64_t broken;
 };
 
+// How long an attack searches, and the attack but for that.
+struct Effort {
+  double looks = 1;  // steps or queries, times restarts or draws
+  std::string rest;
+};
+
+Effort EffortOf(const v1::AttackJob& job) {
+  Effort effort;
+  v1::Attack attack = job.attack();
+  attack.clear_name();
+  const google::protobuf::FieldDescriptor* const method =
+      attack.GetReflection()->GetOneofFieldDescriptor(attack, attack.GetDescriptor()->FindOneofByName("method"));
+  if (method != nullptr) {
+    google::protobuf::Message& options = *attack.GetReflection()->MutableMessage(&attack, method);
+    for (const char* const key : {"steps", "queries", "restarts", "draws"}) {
+      const google::protobuf::FieldDescriptor* const field = options.GetDescriptor()->FindFieldByName(key);
+      if (field == nullptr) continue;
+      effort.looks *= options.GetReflection()->GetUInt32(options, field);
+      options.GetReflection()->ClearField(&options, field);
+    }
+  }
+  effort.rest = absl::StrCat(job.surrogate_sha256(), attack.SerializeAsString());
+  return effort;
+}
+
+// Whether the same attack with less effort left more standing; compared with the nearest to it.
+void CompareEfforts(const std::vector<Entry>& entries) {
+  std::map<std::string, std::map<double, const Entry*>> attacks;  // by effort
+  for (const Entry& entry : entries) {
+    if (IsNoise(*entry.job)) continue;
+    const Effort effort = EffortOf(*entry.job);
+    attacks[effort.rest].emplace(effort.looks, &entry);
+  }
+  for (const auto& [rest, efforts] : attacks) {
+    for (auto less = efforts.begin(); less != efforts.end() && std::next(less) != efforts.end(); ++less) {
+      const Entry &weaker = *less->second, &stronger = *std::next(less)->second;
+      if (weaker.row->n() != stronger.row->n() || stronger.broken <= weaker.broken ||
+          !Counts(stronger.broken - weaker.broken, kDifference, stronger.row->n())) {
+        continue;
+      }
+      Add(*stronger.row, "still_improving",
+          absl::StrCat("with fewer steps or restarts (", weaker.row->attack(), ") it broke ",
+                       stronger.broken - weaker.broken, " examples fewer; with more, others may fall"));
+    }
+  }
+}
+
 // What the attacks on one model in one ball say of each other.
 void Compare(const std::vector<Entry>& entries) {
   const Entry *noise = nullptr, *queries = nullptr, *gradients = nullptr, *transfer = nullptr;  // that broke most
@@ -170,7 +218,10 @@ void Diagnose(const v1::Plan& plan, const std::map<std::string, VerdictCounts>& 
     balls[{row.model(), row.training(), row.seeds(0), row.norm(), row.epsilon()}].push_back(
         {&row, job->second, counted->second.n - counted->second.NotBrokenAt(row.epsilon())});
   }
-  for (const auto& [ball, entries] : balls) Compare(entries);
+  for (const auto& [ball, entries] : balls) {
+    Compare(entries);
+    CompareEfforts(entries);
+  }
 }
 
 }  // namespace tightrope

@@ -26,6 +26,7 @@ namespace tightrope {
 //   queries_beat_gradients    an attack without gradients broke more than every attack with them
 //   transfer_beats_attack     gradients of a surrogate broke more than this model's own ever did
 //   noise_beats_attack        random noise broke more than this attack
+//   still_improving           the same attack with fewer steps, queries, restarts or draws broke less
 // A difference counts from two examples and a five-hundredth of them on. `rows` are of single seeds; `counts` has their
 // jobs.
 void Diagnose(const v1::Plan& plan, const std::map<std::string, VerdictCounts>& counts,

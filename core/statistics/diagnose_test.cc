@@ -101,6 +101,26 @@ TEST_F(DiagnoseTest, WitnessesThatCameLateAskForMoreSteps) {
   EXPECT_THAT(KindsOf(pgd), ElementsAre("still_improving"));
 }
 
+TEST_F(DiagnoseTest, RestartsOrStepsThatStillHelpAreTold_OfTheLongerSearch) {
+  const auto pgd = [](uint32_t steps, uint32_t restarts, uint32_t targets = 0) {
+    return [=](v1::Attack& a) {
+      a.set_name(absl::StrCat("pgd ", steps, "x", restarts));
+      a.mutable_pgd()->set_steps(steps);
+      a.mutable_pgd()->set_restarts(restarts);
+      a.mutable_pgd()->set_targets(targets);
+    };
+  };
+  const size_t once = Add("pgd 20x1", 0.1, 300, pgd(20, 1));
+  const size_t often = Add("pgd 20x5", 0.1, 302, pgd(20, 5));
+  const size_t longer = Add("pgd 200x5", 0.1, 303, pgd(200, 5));  // one more is none
+  const size_t other = Add("pgd 400x5", 0.1, 400, pgd(400, 5, 9));
+  EXPECT_THAT(KindsOf(once), IsEmpty());
+  EXPECT_THAT(KindsOf(often), ElementsAre("still_improving"));
+  EXPECT_THAT(message_, HasSubstr("fewer steps or restarts (pgd 20x1) it broke 2 examples fewer"));
+  EXPECT_THAT(KindsOf(longer), IsEmpty());
+  EXPECT_THAT(KindsOf(other), IsEmpty());  // it differs in more than that
+}
+
 TEST_F(DiagnoseTest, NoiseThatBreaksMoreThanAnAttackIsTold_AtTheSameRadiusOnly) {
   const size_t pgd = AddPgd(0.1, 300);
   const size_t noise = Add("noise", 0.1, 302, [](v1::Attack& a) { a.mutable_noise(); });

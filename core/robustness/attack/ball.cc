@@ -302,4 +302,24 @@ int64_t DistanceColumn(v1::Norm norm) {
   }
 }
 
+torch::Tensor RowLengths(v1::Norm norm, const torch::Tensor& rows) {
+  const torch::Tensor flat = rows.flatten(1).contiguous();
+  if (!flat.is_cpu()) {
+    if (norm == v1::NORM_L2) return flat.square().sum(1).sqrt();
+    return norm == v1::NORM_L1 ? flat.abs().sum(1) : flat.abs().amax(1);
+  }
+  torch::Tensor lengths = torch::empty({flat.size(0)}, torch::kFloat32);
+  for (int64_t row = 0; row < flat.size(0); ++row) {
+    double sizes[3];  // in the order of DistanceColumn
+    SizesRow(flat.size(1), flat.data_ptr<float>() + row * flat.size(1), sizes);
+    lengths.data_ptr<float>()[row] = static_cast<float>(sizes[DistanceColumn(norm)]);
+  }
+  return lengths;
+}
+
+v1::Norm DualOf(v1::Norm norm) {
+  if (norm == v1::NORM_LINF) return v1::NORM_L1;
+  return norm == v1::NORM_L1 ? v1::NORM_LINF : v1::NORM_L2;
+}
+
 }  // namespace tightrope

@@ -96,4 +96,9 @@ torch::Tensor Distances(const torch::Tensor& from, const torch::Tensor& to);
 // Where `norm` stands among them.
 int64_t DistanceColumn(v1::Norm norm);
 
+// How long each row is in linf, l2 or l1: N float32 of N×….
+torch::Tensor RowLengths(v1::Norm norm, const torch::Tensor& rows);
+// The norm that measures gradients where `norm`, one of these, measures points.
+v1::Norm DualOf(v1::Norm norm);
+
 }  // namespace tightrope

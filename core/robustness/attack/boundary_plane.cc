@@ -6,15 +6,6 @@
 #include "core/status_macros.h"
 
 namespace tightrope {
-namespace {
-
-torch::Tensor DualNorm(v1::Norm norm, const torch::Tensor& rows) {
-  if (norm == v1::NORM_L2) return rows.square().sum(1).sqrt();
-  return norm == v1::NORM_L1 ? rows.abs().amax(1) : rows.abs().sum(1);
-}
-
-}  // namespace
-
 absl::StatusOr<BoundaryPlane> PlaneTowards(ActiveBatch& batch, const torch::Tensor& points,
                                            const torch::Tensor& targets) {
   ABSL_ASSIGN_OR_RETURN(const ActiveBatch::Slope slope, batch.Gradient(points, [&](const torch::Tensor& logits) {
@@ -25,7 +16,7 @@ absl::StatusOr<BoundaryPlane> PlaneTowards(ActiveBatch& batch, const torch::Tens
   plane.normal = slope.gradient.flatten(1);
   plane.difference = slope.losses;
   // The 1e-12 of FAB's authors: a class without gradient is farther than any other.
-  plane.distance = plane.difference.abs() / (DualNorm(batch.ball().norm(), plane.normal) + 1e-12);
+  plane.distance = plane.difference.abs() / (RowLengths(DualOf(batch.ball().norm()), plane.normal) + 1e-12);
   return plane;
 }
 

@@ -72,42 +72,29 @@ class Fab : public AttackMethod {
     return dots;
   }
 
-  // N float32.
-  static torch::Tensor Lengths(v1::Norm norm, const torch::Tensor& rows) {
-    if (norm == v1::NORM_L2) return rows.square().sum(1).sqrt();
-    return norm == v1::NORM_L1 ? rows.abs().sum(1) : rows.abs().amax(1);
-  }
-
   torch::Tensor Move(const Ball& ball, const torch::Tensor& points, const BoundaryPlane& plane) const {
     const torch::Tensor offset = RowDots(plane.normal, points.flatten(1)) - plane.difference;
     const torch::Tensor from_point = StepToHyperplane(ball.norm(), points.flatten(1), plane.normal, offset);
     const torch::Tensor from_center = StepToHyperplane(ball.norm(), ball.centers().flatten(1), plane.normal, offset);
-    if (points.is_cpu()) return MoveRows(ball, points.contiguous(), from_point, from_center);
-    const torch::Tensor a1 = Lengths(ball.norm(), from_point).clamp_min_(kSmallestStep);
-    const torch::Tensor a2 = Lengths(ball.norm(), from_center).clamp_min_(kSmallestStep);
-    const torch::Tensor alpha = PerRow((a1 / (a1 + a2)).clamp_(0, options_.alpha_max()));
+    const torch::Tensor a1 = RowLengths(ball.norm(), from_point).clamp_min_(kSmallestStep);
+    const torch::Tensor a2 = RowLengths(ball.norm(), from_center).clamp_min_(kSmallestStep);
+    const torch::Tensor alpha = (a1 / (a1 + a2)).clamp_(0, options_.alpha_max());
+    if (points.is_cpu()) return MoveRows(ball, points.contiguous(), from_point, from_center, alpha);
     const torch::Tensor near_point = points + options_.eta() * from_point.view(points.sizes());
     const torch::Tensor near_center = ball.centers() + options_.eta() * from_center.view(points.sizes());
-    return (near_point * (1 - alpha) + near_center * alpha).clamp_(0, 1);
+    return (near_point * (1 - PerRow(alpha)) + near_center * PerRow(alpha)).clamp_(0, 1);
   }
 
-  // The same, with two passes over the memory instead of twelve.
+  // The last three lines, with one pass over the memory instead of ten.
   torch::Tensor MoveRows(const Ball& ball, const torch::Tensor& points, const torch::Tensor& from_point,
-                         const torch::Tensor& from_center) const {
+                         const torch::Tensor& from_center, const torch::Tensor& alpha) const {
     torch::Tensor moved = torch::empty_like(points);
     const int64_t elements = from_point.size(1);
-    const auto length = [&](const torch::Tensor& steps, int64_t row) {
-      double sizes[3];  // in the order of DistanceColumn
-      SizesRow(elements, steps.data_ptr<float>() + row * elements, sizes);
-      return std::max(sizes[DistanceColumn(ball.norm())], kSmallestStep);
-    };
     for (int64_t row = 0; row < points.size(0); ++row) {
-      const double a1 = length(from_point, row), a2 = length(from_center, row);
       const int64_t at = row * elements;
       BetweenRow(elements, points.data_ptr<float>() + at, from_point.data_ptr<float>() + at,
                  ball.centers().data_ptr<float>() + at, from_center.data_ptr<float>() + at,
-                 static_cast<float>(options_.eta()), static_cast<float>(std::min(a1 / (a1 + a2), options_.alpha_max())),
-                 moved.data_ptr<float>() + at);
+                 static_cast<float>(options_.eta()), alpha.data_ptr<float>()[row], moved.data_ptr<float>() + at);
     }
     return moved;
   }

@@ -23,11 +23,6 @@ namespace {
 // The last step over the first one.
 constexpr double kFinalStep = 0.01;
 
-v1::Norm Dual(v1::Norm norm) {
-  if (norm == v1::NORM_LINF) return v1::NORM_L1;
-  return norm == v1::NORM_L1 ? v1::NORM_LINF : v1::NORM_L2;
-}
-
 // N float64.
 torch::Tensor RowDistances(v1::Norm norm, const torch::Tensor& from, const torch::Tensor& to) {
   return Distances(from, to).select(1, DistanceColumn(norm));
@@ -81,7 +76,7 @@ class Fmn : public AttackMethod {
   // Lines 6 to 11.
   static torch::Tensor NextRadius(v1::Norm norm, const torch::Tensor& radius, const ActiveBatch::Slope& slope,
                                   const torch::Tensor& distance, const torch::Tensor& nearest, double gamma) {
-    const torch::Tensor slopes = RowDistances(Dual(norm), torch::zeros_like(slope.gradient), slope.gradient);
+    const torch::Tensor slopes = RowLengths(DualOf(norm), slope.gradient).to(torch::kFloat64);
     const torch::Tensor boundary = distance + slope.losses.abs() / slopes.clamp_min(1e-12) * (1 + gamma);
     const torch::Tensor wider = torch::where(nearest.isfinite(), radius * (1 + gamma), boundary);
     return torch::where(slope.wrong, torch::minimum(radius * (1 - gamma), nearest), wider);

@@ -1,6 +1,7 @@
 #include "core/robustness/attack/loss.h"
 
-#include <limits>
+#include <algorithm>
+#include <tuple>
 
 namespace tightrope {
 namespace {
@@ -12,25 +13,31 @@ torch::Tensor At(const torch::Tensor& logits, const torch::Tensor& classes) {
   return logits.gather(1, classes.view({-1, 1})).squeeze(1);
 }
 
-// The largest logits of each row, largest first.
-std::tuple<torch::Tensor, torch::Tensor> Largest(const torch::Tensor& logits, int64_t count) {
+// Where the largest logits of each row stand, N×count int64, largest first, the first of equal ones before the others.
+torch::Tensor LargestClasses(const torch::Tensor& logits, int64_t count) {
   TORCH_CHECK(logits.size(1) >= count, "this loss needs at least ", count, " classes, not ", logits.size(1));
-  return logits.topk(count, 1);
-}
-
-// The margins where nobody asks for their gradient: a sort a row would cost more than the rest of a query.
-torch::Tensor MarginsOf(const torch::Tensor& logits, const torch::Tensor& labels) {
-  TORCH_CHECK(logits.size(1) >= 2, "this loss needs at least 2 classes, not ", logits.size(1));
-  const torch::Tensor rows = logits.contiguous(), own = labels.contiguous();
-  torch::Tensor margins = torch::empty({rows.size(0)}, rows.options());
+  if (!logits.is_cpu() || logits.scalar_type() != torch::kFloat32) return std::get<1>(logits.topk(count, 1));
+  // By insertion: LibTorch's sort of a row takes longer than all else that a loss does.
+  const torch::Tensor rows = logits.detach().contiguous();
+  torch::Tensor largest = torch::empty({rows.size(0), count}, torch::kInt64);
   for (int64_t row = 0; row < rows.size(0); ++row) {
     const float* value = rows.data_ptr<float>() + row * rows.size(1);
-    const int64_t label = own.data_ptr<int64_t>()[row];
-    float other = -std::numeric_limits<float>::infinity();
-    for (int64_t k = 0; k < rows.size(1); ++k) other = k != label && value[k] > other ? value[k] : other;
-    margins.data_ptr<float>()[row] = other - value[label];
+    int64_t* classes = largest.data_ptr<int64_t>() + row * count;
+    for (int64_t k = 0; k < rows.size(1); ++k) {
+      int64_t place = std::min(k, count);
+      for (; place > 0 && value[k] > value[classes[place - 1]]; --place) {
+        if (place < count) classes[place] = classes[place - 1];
+      }
+      if (place < count) classes[place] = k;
+    }
   }
-  return margins;
+  return largest;
+}
+
+// The largest logits and their classes.
+std::tuple<torch::Tensor, torch::Tensor> Largest(const torch::Tensor& logits, int64_t count) {
+  const torch::Tensor classes = LargestClasses(logits, count);
+  return {logits.gather(1, classes), classes};
 }
 
 }  // namespace
@@ -44,9 +51,6 @@ torch::Tensor TargetedCrossEntropyLoss(const torch::Tensor& logits, const torch:
 }
 
 torch::Tensor MarginLoss(const torch::Tensor& logits, const torch::Tensor& labels) {
-  if (logits.is_cpu() && logits.scalar_type() == torch::kFloat32 && !logits.requires_grad()) {
-    return MarginsOf(logits, labels);
-  }
   const auto [values, classes] = Largest(logits, 2);
   const torch::Tensor other = torch::where(classes.select(1, 0) == labels, values.select(1, 1), values.select(1, 0));
   return other - At(logits, labels);

@@ -7,6 +7,8 @@
 #include <variant>
 #include <vector>
 
+#include "absl/types/span.h"
+
 namespace tightrope {
 namespace {
 
@@ -16,8 +18,8 @@ namespace {
 // Sums of a linear layer are carried on by differences, so that rounding adds up; after this many changes everything is
 // computed anew.
 constexpr int kTriesBetweenFullPasses = 250;
-// Where a window reaches this share of a layer, the whole is computed.
-constexpr double kFullShare = 0.5;
+// 1 MiB of columns stays in a core's own cache.
+constexpr int64_t kColumnValues = int64_t{1} << 18;
 
 bool IsSpatial(const Layer& layer) {
   return !std::holds_alternative<FlattenLayer>(layer) && !std::holds_alternative<LinearLayer>(layer);
@@ -36,28 +38,13 @@ std::optional<Sliding> SlidingOf(const Layer& layer) {
   return std::nullopt;
 }
 
-// Along one axis: which outputs of a sliding kernel read the inputs that changed, and what those outputs read.
-struct Reach {
-  int64_t output, outputs;            // first, and how many
-  int64_t input, inputs;              // inside the image
-  int64_t zeros_before, zeros_after;  // padding
-};
-
-Reach ReachOf(int64_t begin, int64_t length, const Sliding& sliding, size_t axis, int64_t all_inputs,
-              int64_t all_outputs) {
+// Along one axis: the outputs of a sliding kernel that read inputs [begin, begin + length): first, and how many.
+std::pair<int64_t, int64_t> Reach(int64_t begin, int64_t length, const Sliding& sliding, size_t axis, int64_t outputs) {
   const int64_t kernel = sliding.kernel[axis], stride = sliding.stride[axis], padding = sliding.padding[axis];
-  const int64_t first = begin + padding - (kernel - 1);  // in padded inputs, where the first such output may start
-  Reach reach{};
-  reach.output = std::min(first <= 0 ? 0 : (first + stride - 1) / stride, all_outputs);
-  const int64_t end = std::clamp((begin + length - 1 + padding) / stride + 1, reach.output, all_outputs);
-  reach.outputs = end - reach.output;
-  const int64_t low = reach.output * stride - padding;
-  const int64_t high = (end - 1) * stride - padding + kernel;
-  reach.input = std::max<int64_t>(low, 0);
-  reach.inputs = std::min(high, all_inputs) - reach.input;
-  reach.zeros_before = reach.input - low;
-  reach.zeros_after = std::max<int64_t>(high - all_inputs, 0);
-  return reach;
+  const int64_t low = begin + padding - (kernel - 1);  // in padded inputs, where the first such output may start
+  const int64_t first = std::min(low <= 0 ? 0 : (low + stride - 1) / stride, outputs);
+  const int64_t end = std::clamp((begin + length - 1 + padding) / stride + 1, first, outputs);
+  return {first, end - first};
 }
 
 bool IsSupported(const Layer& layer) {
@@ -76,53 +63,98 @@ torch::Tensor ImagesLast(const torch::Tensor& images) {
   return images.permute({1, 2, 3, 0}).clone(torch::MemoryFormat::Contiguous);
 }
 
-// Everything that a kernel of this size reads at one place of it, for each output: C×rows×columns×N.
-torch::Tensor Tap(const torch::Tensor& values, const Sliding& sliding, int64_t row, int64_t column) {
-  const auto taps = [&](int64_t axis, int64_t first) {
-    const int64_t outputs = (values.size(1 + axis) - sliding.kernel[axis]) / sliding.stride[axis] + 1;
-    return first + (outputs - 1) * sliding.stride[axis] + 1;
-  };
-  return values.slice(1, row, taps(0, row), sliding.stride[0]).slice(2, column, taps(1, column), sliding.stride[1]);
+// What a layer reads: values as they were, C×H×W×N, with what changed in a window laid over.
+class Overlaid {
+ public:
+  explicit Overlaid(const torch::Tensor& values)
+      : values_(values.data_ptr<float>()),
+        channels_(values.size(0)),
+        height_(values.size(1)),
+        width_(values.size(2)),
+        images_(values.size(3)) {}
+  Overlaid(const torch::Tensor& values, const torch::Tensor& changed, const Window& window) : Overlaid(values) {
+    changed_ = changed.data_ptr<float>();
+    window_ = window;
+  }
+
+  int64_t channels() const { return channels_; }
+  int64_t images() const { return images_; }
+
+  // The images' values at one place; null outside of the images.
+  const float* At(int64_t channel, int64_t row, int64_t column) const {
+    if (row < 0 || column < 0 || row >= height_ || column >= width_) return nullptr;
+    const int64_t r = row - window_.row, c = column - window_.column;
+    if (r >= 0 && c >= 0 && r < window_.height && c < window_.width) {
+      return changed_ + ((channel * window_.height + r) * window_.width + c) * images_;
+    }
+    return values_ + ((channel * height_ + row) * width_ + column) * images_;
+  }
+
+ private:
+  const float* values_;
+  const float* changed_ = nullptr;
+  Window window_;  // empty: nothing changed
+  int64_t channels_, height_, width_, images_;
+};
+
+// Everything that a sliding kernel reads for these outputs of images [first, first + count), a row for each channel and
+// place of the kernel: (C·kernel)×(outputs·count). `outside`: what padding counts as.
+torch::Tensor Columns(const Overlaid& input, const Sliding& sliding, const Window& outputs, int64_t first,
+                      int64_t count, float outside) {
+  torch::Tensor columns =
+      torch::empty({input.channels() * sliding.kernel[0] * sliding.kernel[1], outputs.height * outputs.width * count});
+  float* to = columns.data_ptr<float>();
+  for (int64_t channel = 0; channel < input.channels(); ++channel) {
+    for (int64_t place = 0; place < sliding.kernel[0] * sliding.kernel[1]; ++place) {
+      const int64_t row = place / sliding.kernel[1] - sliding.padding[0];
+      const int64_t column = place % sliding.kernel[1] - sliding.padding[1];
+      for (int64_t r = outputs.row; r < outputs.row + outputs.height; ++r) {
+        for (int64_t c = outputs.column; c < outputs.column + outputs.width; ++c, to += count) {
+          const float* from = input.At(channel, r * sliding.stride[0] + row, c * sliding.stride[1] + column);
+          from == nullptr ? std::fill_n(to, count, outside) : std::copy_n(from + first, count, to);
+        }
+      }
+    }
+  }
+  return columns;
 }
 
-// One spatial layer on C×H×W×N that are padded already where its kernel slides.
-torch::Tensor Apply(const Layer& layer, const torch::Tensor& values) {
-  if (const auto* convolution = std::get_if<ConvolutionLayer>(&layer)) {
-    const Sliding sliding = *SlidingOf(layer);
-    std::vector<torch::Tensor> taps;
-    for (int64_t row = 0; row < sliding.kernel[0]; ++row) {
-      for (int64_t column = 0; column < sliding.kernel[1]; ++column) taps.push_back(Tap(values, sliding, row, column));
+// These outputs of a sliding layer, channels×height×width×N.
+torch::Tensor Slide(const Layer& layer, const Sliding& sliding, const Overlaid& input, const Window& outputs) {
+  const auto* convolution = std::get_if<ConvolutionLayer>(&layer);
+  const int64_t channels = convolution != nullptr ? convolution->weight.size(0) : input.channels();
+  const int64_t taps = sliding.kernel[0] * sliding.kernel[1];
+  torch::Tensor all = torch::empty({channels, outputs.height, outputs.width, input.images()});
+  // As many images at a time as leave the columns in a core's own cache, in whole vectors.
+  const int64_t most = kColumnValues / (input.channels() * taps * outputs.height * outputs.width);
+  const int64_t block = std::min(std::max<int64_t>(most / 16 * 16, 16), input.images());
+  for (int64_t first = 0; first < input.images(); first += block) {
+    const int64_t count = std::min(block, input.images() - first);
+    torch::Tensor values;
+    if (convolution != nullptr) {
+      const torch::Tensor columns = Columns(input, sliding, outputs, first, count, 0);
+      const torch::Tensor weight = convolution->weight.flatten(1);
+      values = convolution->bias.defined() ? torch::addmm(convolution->bias.view({-1, 1}), weight, columns)
+                                           : torch::mm(weight, columns);
+    } else {
+      constexpr float kLeast = -std::numeric_limits<float>::infinity();
+      values = Columns(input, sliding, outputs, first, count, kLeast).view({channels, taps, -1}).amax(1);
     }
-    const torch::Tensor columns = torch::stack(taps, 1).flatten(2).flatten(0, 1);  // (C·kernel)×(outputs·N)
-    const torch::Tensor weight = convolution->weight.flatten(1);
-    const torch::Tensor sums = convolution->bias.defined()
-                                   ? torch::addmm(convolution->bias.view({-1, 1}), weight, columns)
-                                   : torch::mm(weight, columns);
-    return sums.view({weight.size(0), taps[0].size(1), taps[0].size(2), values.size(3)});
+    values = values.view({channels, outputs.height, outputs.width, count});
+    if (count == input.images()) return values;
+    all.narrow(3, first, count).copy_(values);
   }
-  if (std::holds_alternative<MaxPoolLayer>(layer)) {
-    const Sliding sliding = *SlidingOf(layer);
-    torch::Tensor largest = Tap(values, sliding, 0, 0);
-    for (int64_t tap = 1; tap < sliding.kernel[0] * sliding.kernel[1]; ++tap) {
-      largest = torch::maximum(largest, Tap(values, sliding, tap / sliding.kernel[1], tap % sliding.kernel[1]));
-    }
-    return largest;
-  }
+  return all;
+}
+
+// A spatial layer that does not slide, on C×H×W×N.
+torch::Tensor ApplyEach(const Layer& layer, const torch::Tensor& values) {
   if (const auto* norm = std::get_if<BatchNormLayer>(&layer)) {
     return torch::batch_norm(values.unsqueeze(0), norm->weight, norm->bias, norm->mean, norm->variance,
                              /*training=*/false, /*momentum=*/0, norm->epsilon, /*cudnn_enabled=*/false)
         .squeeze(0);
   }
   return values.relu();
-}
-
-// `rows` and `columns`: how many zeros, or what no maximum is, a sliding kernel reads before and after the values.
-torch::Tensor Pad(const Layer& layer, const torch::Tensor& values, std::pair<int64_t, int64_t> rows,
-                  std::pair<int64_t, int64_t> columns) {
-  if (rows.first + rows.second + columns.first + columns.second == 0) return values;
-  const bool pool = std::holds_alternative<MaxPoolLayer>(layer);
-  return torch::constant_pad_nd(values, {0, 0, columns.first, columns.second, rows.first, rows.second},
-                                pool ? -std::numeric_limits<float>::infinity() : 0.0f);
 }
 
 // A layer behind the spatial ones, on N×features.
@@ -161,14 +193,13 @@ class WindowedGraph : public WindowedLogits {
 
   void Accept(const torch::Tensor& rows) override {
     torch::NoGradGuard no_grad;
-    for (size_t i = 0; i < accepted_.size(); ++i) {
-      if (windows_.empty() || i + 1 == accepted_.size()) {
-        accepted_[i] = torch::where(rows, tried_[i], accepted_[i]);
-      } else {
-        torch::Tensor old = Of(windows_[i], accepted_[i]);
-        torch::where_out(old, rows, tried_[i], old);
-      }
+    const torch::Tensor accepted = rows.nonzero().view({-1});
+    if (accepted.numel() == 0) return;
+    for (size_t i = 0; i + 1 < accepted_.size(); ++i) {
+      CopyImages(accepted, tried_[i], windows_.empty() ? accepted_[i] : Of(windows_[i], accepted_[i]));
     }
+    const auto spatial = [](const torch::Tensor& sums) { return sums.view({sums.size(0), 1, 1, sums.size(1)}); };
+    CopyImages(accepted, spatial(tried_.back()), spatial(accepted_.back()));
   }
 
   void Keep(const torch::Tensor& rows) override {
@@ -183,12 +214,19 @@ class WindowedGraph : public WindowedLogits {
   std::vector<torch::Tensor> Full(const torch::Tensor& images) const {
     std::vector<torch::Tensor> all = {images};
     for (size_t i = 0; i < spatial_; ++i) {
-      torch::Tensor values = all.back();
-      if (const auto sliding = SlidingOf(layers_[i])) {
-        const auto [rows, columns] = std::pair(sliding->padding[0], sliding->padding[1]);
-        values = Pad(layers_[i], values, {rows, rows}, {columns, columns});
+      const torch::Tensor& values = all.back();
+      const auto sliding = SlidingOf(layers_[i]);
+      if (!sliding) {
+        all.push_back(ApplyEach(layers_[i], values));
+        continue;
       }
-      all.push_back(Apply(layers_[i], values));
+      const auto outputs = [&](size_t axis) {
+        return (values.size(1 + static_cast<int64_t>(axis)) + 2 * sliding->padding[axis] - sliding->kernel[axis]) /
+                   sliding->stride[axis] +
+               1;
+      };
+      all.push_back(Slide(layers_[i], *sliding, Overlaid(values),
+                          {.row = 0, .column = 0, .height = outputs(0), .width = outputs(1)}));
     }
     const LinearLayer& linear = std::get<LinearLayer>(layers_[spatial_ + 1]);
     const torch::Tensor sums = torch::mm(linear.weight, all.back().flatten(0, 2));
@@ -196,35 +234,24 @@ class WindowedGraph : public WindowedLogits {
     return all;
   }
 
-  // False where the window reaches nothing, or too much to be worth it; nothing is changed then.
+  // False where the window reaches nothing; nothing is changed then.
   bool TryWindow(const torch::Tensor& images, const Window& window) {
     std::vector<Window> windows = {window};
     std::vector<torch::Tensor> tried = {ImagesLast(window.Of(images))};
     for (size_t i = 0; i < spatial_; ++i) {
       const auto sliding = SlidingOf(layers_[i]);
       if (!sliding) {
-        tried.push_back(Apply(layers_[i], tried.back()));
+        tried.push_back(ApplyEach(layers_[i], tried.back()));
         windows.push_back(windows.back());
         continue;
       }
       const Window changed = windows.back();
-      const torch::Tensor& source = accepted_[i];
       const torch::Tensor& output = accepted_[i + 1];
-      const Reach rows = ReachOf(changed.row, changed.height, *sliding, 0, source.size(1), output.size(1));
-      const Reach columns = ReachOf(changed.column, changed.width, *sliding, 1, source.size(2), output.size(2));
-      const int64_t area = rows.outputs * columns.outputs;
-      if (area == 0 || static_cast<double>(area) > kFullShare * static_cast<double>(output.size(1) * output.size(2))) {
-        return false;
-      }
-      // The accepted values with what changed laid over.
-      const Window read{.row = rows.input, .column = columns.input, .height = rows.inputs, .width = columns.inputs};
-      torch::Tensor input = Of(read, source).clone();
-      Overlay(tried.back(), changed, read, input);
-      input =
-          Pad(layers_[i], input, {rows.zeros_before, rows.zeros_after}, {columns.zeros_before, columns.zeros_after});
-      tried.push_back(Apply(layers_[i], input));
-      windows.push_back(
-          {.row = rows.output, .column = columns.output, .height = rows.outputs, .width = columns.outputs});
+      const auto [row, height] = Reach(changed.row, changed.height, *sliding, 0, output.size(1));
+      const auto [column, width] = Reach(changed.column, changed.width, *sliding, 1, output.size(2));
+      if (height * width == 0) return false;
+      windows.push_back({.row = row, .column = column, .height = height, .width = width});
+      tried.push_back(Slide(layers_[i], *sliding, Overlaid(accepted_[i], tried.back(), changed), windows.back()));
     }
     const torch::Tensor difference = tried.back() - Of(windows.back(), accepted_[spatial_]);
     const torch::Tensor weight = Of(windows.back(), weight_).flatten(0, 2);
@@ -234,19 +261,19 @@ class WindowedGraph : public WindowedLogits {
     return true;
   }
 
-  // Writes `patch`, the values of the window `changed`, where it meets `read`, whose values `into` holds.
-  static void Overlay(const torch::Tensor& patch, const Window& changed, const Window& read, torch::Tensor& into) {
-    const int64_t row = std::max(changed.row, read.row), column = std::max(changed.column, read.column);
-    const int64_t row_end = std::min(changed.row + changed.height, read.row + read.height);
-    const int64_t column_end = std::min(changed.column + changed.width, read.column + read.width);
-    if (row_end <= row || column_end <= column) return;
-    const auto in = [&](const Window& window) {
-      return Window{.row = row - window.row,
-                    .column = column - window.column,
-                    .height = row_end - row,
-                    .width = column_end - column};
-    };
-    Of(in(read), into).copy_(Of(in(changed), patch));
+  // All values of these images. Both C×H×W×N, `from` contiguous, `into` maybe a window.
+  static void CopyImages(const torch::Tensor& images, const torch::Tensor& from, const torch::Tensor& into) {
+    const absl::Span<const int64_t> rows(images.data_ptr<int64_t>(), static_cast<size_t>(images.numel()));
+    const int64_t count = from.size(3);
+    const float* read = from.data_ptr<float>();
+    for (int64_t channel = 0; channel < from.size(0); ++channel) {
+      for (int64_t row = 0; row < from.size(1); ++row) {
+        float* write = into.data_ptr<float>() + channel * into.stride(0) + row * into.stride(1);
+        for (int64_t column = 0; column < from.size(2); ++column, read += count, write += count) {
+          for (const int64_t image : rows) write[image] = read[image];
+        }
+      }
+    }
   }
 
   const std::vector<Layer>& layers_;
@@ -263,6 +290,7 @@ class WindowedGraph : public WindowedLogits {
 }  // namespace
 
 std::unique_ptr<WindowedLogits> MakeWindowedLogits(const LayerGraph& graph, const torch::Tensor& images) {
+  if (!images.is_cpu()) return nullptr;
   const std::vector<Layer>& layers = graph.layers();
   size_t spatial = 0;
   while (spatial < layers.size() && IsSpatial(layers[spatial])) {

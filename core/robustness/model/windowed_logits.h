@@ -32,7 +32,8 @@ class WindowedLogits {
   virtual void Keep(const torch::Tensor& rows) = 0;
 };
 
-// `images`: those accepted first. The graph must outlive the result.
+// `images`: those accepted first. The graph must outlive the result. Null where there is no quicker way than
+// the graph's own: off the CPU, and for layers that no window is known through.
 std::unique_ptr<WindowedLogits> MakeWindowedLogits(const LayerGraph& graph, const torch::Tensor& images);
 
 }  // namespace tightrope
