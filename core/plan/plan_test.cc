@@ -332,7 +332,7 @@ TEST(PlanTest, DigestsAreWhatTheyWere) {
   const v1::Plan plan = MakePlan(TestExperiment(), TestInputs());
   EXPECT_EQ(plan.jobs(0).digest(), "7df2695442c2e2f1316ac2ba4e7dae6290e5c612af7a0eb199789954d4f111c7");
   EXPECT_EQ(plan.jobs(4).digest(), "e7dbddd2c4ccde3b16186850a6c3defcc39f41780743e3ced1bd485e25c3d088");
-  EXPECT_EQ(plan.jobs(5).digest(), "a8da58965b21286dad0d73e6ad23ea74eb0a4d3c99b6db9eb3580eb9d0c73e49");
+  EXPECT_EQ(plan.jobs(5).digest(), "af66c4382e99a1f209380f5b85466ad3c9a27af07ea049e8f490f87f194b43c0");
   EXPECT_EQ(DatasetDigest(TestInputs().test()), "325d74340e5e7f0dbd13b845acc6eb8f0d6f5397585728ac34b59172251cc574");
 }
 
