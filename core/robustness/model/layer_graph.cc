@@ -40,8 +40,9 @@ ConvolutionLayer WithGuessedKernels(ConvolutionLayer layer) {
 Layer LayerOf(torch::nn::Module& module) {
   if (auto* convolution = module.as<torch::nn::Conv2d>()) {
     const auto& options = convolution->options;
-    const auto* padding = c10::get_if<torch::ExpandingArray<2>>(&options.padding());
-    TORCH_CHECK(padding != nullptr && c10::get_if<torch::enumtype::kZeros>(&options.padding_mode()) != nullptr,
+    using std::get_if;  // for LibTorch 2; the variants of 1.13 bring their own
+    const auto* padding = get_if<torch::ExpandingArray<2>>(&options.padding());
+    TORCH_CHECK(padding != nullptr && get_if<torch::enumtype::kZeros>(&options.padding_mode()) != nullptr,
                 "only convolutions padded with zeros, by numbers");
     const auto pair = [](const torch::ExpandingArray<2>& array) {
       return std::vector<int64_t>{(*array)[0], (*array)[1]};
