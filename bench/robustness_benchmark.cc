@@ -11,10 +11,10 @@
 #include <memory>
 #include <string>
 
+#include "core/random/random_stream.h"
 #include "core/robustness/attack/run_attack.h"
 #include "core/robustness/attack/toy_dataset.h"
 #include "core/robustness/model/network.h"
-#include "core/robustness/random_stream.h"
 #include "core/robustness/torch.h"
 #include "core/robustness/training/trainer.h"
 

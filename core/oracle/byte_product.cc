@@ -2,13 +2,7 @@
 
 #include <algorithm>
 
-// The loader picks the version for the machine it is on. Sanitizers run before it can.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
-#define TIGHTROPE_FOR_EVERY_CPU __attribute__((target_clones("avx2", "default")))
-#else
-#define TIGHTROPE_FOR_EVERY_CPU
-#endif
+#include "core/for_every_cpu.h"
 
 namespace tightrope {
 namespace {

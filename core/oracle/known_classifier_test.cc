@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/oracle/rule_dataset_test_support.h"
 #include "core/statistics/proportion.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -18,19 +19,6 @@ namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr double kConfidence = 0.9999;  // hundreds of checks are made
-
-template <typename Parameters>
-std::unique_ptr<RuleDataset> Rule(const Parameters& parameters, uint64_t seed = 1) {
-  auto rule = MakeRuleDataset(parameters, seed);
-  EXPECT_OK(rule);
-  return *std::move(rule);
-}
-
-std::vector<float> Drawn(const RuleDataset& rule, uint64_t index) {
-  std::vector<float> features(rule.features());
-  rule.Draw(index, absl::MakeSpan(features));
-  return features;
-}
 
 // A point of the box, and what the rule and a classifier say of it.
 struct Probe {

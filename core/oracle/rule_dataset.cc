@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "core/robustness/random_stream.h"
+#include "core/random/random_stream.h"
 #include "core/status_macros.h"
 
 namespace tightrope {

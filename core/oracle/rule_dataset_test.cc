@@ -7,6 +7,7 @@
 #include <random>
 
 #include "core/artifact/digest.h"
+#include "core/oracle/rule_dataset_test_support.h"
 #include "core/statistics/proportion.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -19,19 +20,6 @@ using ::testing::HasSubstr;
 
 // So many checks are made that intervals must be wide for chance to fail none.
 constexpr double kConfidence = 0.9999;
-
-template <typename Parameters>
-std::unique_ptr<RuleDataset> Rule(const Parameters& parameters, uint64_t seed = 1) {
-  auto rule = MakeRuleDataset(parameters, seed);
-  EXPECT_OK(rule);
-  return *std::move(rule);
-}
-
-std::vector<float> Drawn(const RuleDataset& rule, uint64_t index) {
-  std::vector<float> features(rule.features());
-  rule.Draw(index, absl::MakeSpan(features));
-  return features;
-}
 
 std::vector<float> ToFeatures(const std::vector<uint8_t>& pixels) {
   std::vector<float> features;

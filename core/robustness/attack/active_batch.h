@@ -24,10 +24,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "core/random/random_stream.h"
 #include "core/robustness/attack/ball.h"
 #include "core/robustness/attack/loss.h"
 #include "core/robustness/model/classifier.h"
-#include "core/robustness/random_stream.h"
 #include "core/robustness/torch.h"
 #include "tightrope/v1/results.pb.h"
 

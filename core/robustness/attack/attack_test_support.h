@@ -18,12 +18,12 @@
 #include "absl/strings/match.h"
 #include "absl/types/span.h"
 #include "core/experiment/attack_table.h"
+#include "core/random/random_stream.h"
 #include "core/robustness/attack/active_batch.h"
 #include "core/robustness/attack/dataset_batch.h"
 #include "core/robustness/attack/run_attack.h"
 #include "core/robustness/attack/toy_dataset.h"
 #include "core/robustness/model/network.h"
-#include "core/robustness/random_stream.h"
 #include "core/robustness/torch.h"
 #include "gtest/gtest.h"
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
-#include "core/robustness/random_stream.h"
+#include "core/random/random_stream.h"
 #include "core/robustness/torch.h"
 #include "tightrope/v1/experiment.pb.h"
 

@@ -295,6 +295,22 @@ TEST(BallTest, DistancesAreThoseThatAReaderComputes) {
   }
 }
 
+TEST(BallTest, ARowsLengthIsItsDistanceFromZero_AndInTheDualNormItsLargestProductWithTheUnitBall) {
+  torch::manual_seed(1);
+  const torch::Tensor rows = torch::randn({5, 1, 3, 7});
+  const torch::Tensor flat = rows.flatten(1).to(torch::kFloat64), largest = std::get<1>(flat.abs().max(1, true));
+  for (const v1::Norm norm : {v1::NORM_LINF, v1::NORM_L2, v1::NORM_L1}) {
+    const torch::Tensor distances = Distances(torch::zeros_like(rows), rows).select(1, DistanceColumn(norm));
+    EXPECT_TRUE(torch::allclose(RowLengths(norm, rows).to(torch::kFloat64), distances, 1e-6)) << norm;
+    const torch::Tensor steepest =  // of length 1 in the norm
+        norm == v1::NORM_LINF ? flat.sign()
+        : norm == v1::NORM_L2 ? flat / flat.norm(2, 1, true)
+                              : torch::zeros_like(flat).scatter(1, largest, flat.gather(1, largest).sign());
+    EXPECT_TRUE(torch::allclose(RowLengths(DualOf(norm), rows).to(torch::kFloat64), (flat * steepest).sum(1), 1e-6))
+        << norm;
+  }
+}
+
 // The first of the largest changes, one after the other.
 std::vector<float> KeepLargestChanges(absl::Span<const float> center, absl::Span<const float> point, double epsilon) {
   std::vector<float> kept(center.begin(), center.end());

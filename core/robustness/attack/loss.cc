@@ -17,7 +17,8 @@ torch::Tensor At(const torch::Tensor& logits, const torch::Tensor& classes) {
 torch::Tensor LargestClasses(const torch::Tensor& logits, int64_t count) {
   TORCH_CHECK(logits.size(1) >= count, "this loss needs at least ", count, " classes, not ", logits.size(1));
   if (!logits.is_cpu() || logits.scalar_type() != torch::kFloat32) return std::get<1>(logits.topk(count, 1));
-  // By insertion: LibTorch's sort of a row takes longer than all else that a loss does.
+  // By insertion: LibTorch's sort of a row takes longer than all else that a loss does, and an order by the standard
+  // library must not meet NaN, which here stays where it is.
   const torch::Tensor rows = logits.detach().contiguous();
   torch::Tensor largest = torch::empty({rows.size(0), count}, torch::kInt64);
   for (int64_t row = 0; row < rows.size(0); ++row) {

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/robustness/for_every_cpu.h"
+#include "core/for_every_cpu.h"
 
 namespace tightrope {
 namespace {

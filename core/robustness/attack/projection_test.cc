@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "core/robustness/random_stream.h"
+#include "core/random/random_stream.h"
 #include "gtest/gtest.h"
 
 namespace tightrope {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/robustness/for_every_cpu.h"
+#include "core/for_every_cpu.h"
 
 namespace tightrope {
 namespace {

@@ -9,11 +9,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "core/plan/plan.h"
+#include "core/random/random_stream.h"
 #include "core/robustness/attack/active_batch.h"
 #include "core/robustness/attack/attack_method.h"
 #include "core/robustness/attack/ball.h"
 #include "core/robustness/attack/dataset_batch.h"
-#include "core/robustness/random_stream.h"
 #include "core/robustness/torch.h"
 #include "core/status_macros.h"
 

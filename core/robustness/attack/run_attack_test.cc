@@ -11,12 +11,12 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "core/random/random_stream.h"
 #include "core/robustness/attack/attack_test_support.h"
 #include "core/robustness/attack/ball.h"
 #include "core/robustness/attack/dataset_batch.h"
 #include "core/robustness/attack/toy_dataset.h"
 #include "core/robustness/model/network.h"
-#include "core/robustness/random_stream.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/status_matchers.h"

@@ -8,7 +8,7 @@
 
 #include "absl/types/span.h"
 #include "core/dataset/dataset.h"
-#include "core/robustness/random_stream.h"
+#include "core/random/random_stream.h"
 #include "tightrope/v1/experiment.pb.h"
 #include "tightrope/v1/plan.pb.h"
 

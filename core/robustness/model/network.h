@@ -15,8 +15,8 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "core/random/random_stream.h"
 #include "core/robustness/model/classifier.h"
-#include "core/robustness/random_stream.h"
 #include "core/robustness/torch.h"
 #include "tightrope/v1/experiment.pb.h"
 #include "tightrope/v1/plan.pb.h"

@@ -124,10 +124,10 @@ torch::Tensor Slide(const Layer& layer, const Sliding& sliding, const Overlaid& 
   const auto* convolution = std::get_if<ConvolutionLayer>(&layer);
   const int64_t channels = convolution != nullptr ? convolution->weight.size(0) : input.channels();
   const int64_t taps = sliding.kernel[0] * sliding.kernel[1];
-  torch::Tensor all = torch::empty({channels, outputs.height, outputs.width, input.images()});
   // As many images at a time as leave the columns in a core's own cache, in whole vectors.
   const int64_t most = kColumnValues / (input.channels() * taps * outputs.height * outputs.width);
   const int64_t block = std::min(std::max<int64_t>(most / 16 * 16, 16), input.images());
+  torch::Tensor all;
   for (int64_t first = 0; first < input.images(); first += block) {
     const int64_t count = std::min(block, input.images() - first);
     torch::Tensor values;
@@ -142,6 +142,7 @@ torch::Tensor Slide(const Layer& layer, const Sliding& sliding, const Overlaid& 
     }
     values = values.view({channels, outputs.height, outputs.width, count});
     if (count == input.images()) return values;
+    if (first == 0) all = torch::empty({channels, outputs.height, outputs.width, input.images()});
     all.narrow(3, first, count).copy_(values);
   }
   return all;

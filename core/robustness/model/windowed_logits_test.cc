@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/random/random_stream.h"
 #include "core/robustness/model/layer_graph.h"
 #include "core/robustness/model/network.h"
-#include "core/robustness/random_stream.h"
 #include "gtest/gtest.h"
 
 namespace tightrope {

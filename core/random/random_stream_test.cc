@@ -1,4 +1,4 @@
-#include "core/robustness/random_stream.h"
+#include "core/random/random_stream.h"
 
 #include <Random123/philox.h>
 
