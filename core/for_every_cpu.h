@@ -5,9 +5,10 @@
 // The loader picks the version for the machine it is on. Sanitizers run before it can.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)
-#define TIGHTROPE_FOR_EVERY_CPU __attribute__((target_clones("avx512f", "avx2", "default")))
+#define TIGHTROPE_FOR_EVERY_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 // With all that it calls.
-#define TIGHTROPE_FLAT_FOR_EVERY_CPU __attribute__((flatten, target_clones("avx512f", "avx2", "default")))
+#define TIGHTROPE_FLAT_FOR_EVERY_CPU \
+  __attribute__((flatten, target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define TIGHTROPE_FOR_EVERY_CPU
 #define TIGHTROPE_FLAT_FOR_EVERY_CPU
