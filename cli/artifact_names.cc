@@ -33,11 +33,12 @@ std::string ArtifactFileName(const v1::ExportArtifactsResponse& artifact, const 
   const v1::Cell& cell = artifact.cell();
   const std::string& role = artifact.artifact().role();
   std::string name = with_experiment ? Plain(artifact.experiment()) + "/" : "";
-  absl::StrAppend(&name, Short(cell.model()));
+  absl::StrAppend(&name, Short(cell.model().empty() ? cell.invariance() : cell.model()));
   if (!cell.training().empty()) absl::StrAppend(&name, "-", Short(cell.training()));
   absl::StrAppend(&name, "-seed", cell.seed());
   if (role == "weights") return absl::StrCat(name, ".safetensors");
   if (role == "checkpoint") return absl::StrCat(name, "-checkpoint.safetensors");
+  if (role == "examples") return absl::StrCat(name, absl::StrFormat("-examples-shard%03u.npy", artifact.shard()));
   if (!cell.attack().empty()) absl::StrAppend(&name, "-", Short(cell.attack()));
   absl::StrAppend(&name, "-", Plain(threat_model.empty() ? cell.job_digest().substr(0, 8) : threat_model),
                   absl::StrFormat("-shard%03u", artifact.shard()));

@@ -181,6 +181,13 @@ class GrpcClient : public Client {
     return Explain(ReadStream(context, *reader, each));
   }
 
+  absl::Status ExportAlignments(const std::string& experiment,
+                                const std::function<absl::Status(const v1::ExportAlignmentsResponse&)>& each) override {
+    grpc::ClientContext context;
+    const auto reader = experiments_->ExportAlignments(&context, ExportOf(experiment));
+    return Explain(ReadStream(context, *reader, each));
+  }
+
   absl::StatusOr<std::vector<std::string>> FindCommitted(const std::vector<std::string>& job_digests) override {
     std::vector<std::string> committed;
     for (size_t begin = 0; begin < job_digests.size(); begin += kDigestsOfARequest) {

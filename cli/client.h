@@ -54,6 +54,8 @@ class Client {
                                     const std::function<absl::Status(const v1::ExportEpochsResponse&)>& each) = 0;
   virtual absl::Status ExportArtifacts(const std::string& experiment,
                                        const std::function<absl::Status(const v1::ExportArtifactsResponse&)>& each) = 0;
+  virtual absl::Status ExportAlignments(
+      const std::string& experiment, const std::function<absl::Status(const v1::ExportAlignmentsResponse&)>& each) = 0;
 
   // Which of these job digests are committed.
   virtual absl::StatusOr<std::vector<std::string>> FindCommitted(const std::vector<std::string>& job_digests) = 0;

@@ -65,7 +65,11 @@ std::vector<std::string> ExampleColumns() {
           "nearest_linf",
           "nearest_l2",
           "nearest_l1",
-          "nearest_l0"};
+          "nearest_l0",
+          "set",
+          "source",
+          "target",
+          "oracle_label"};
 }
 
 void ExampleRows::Add(const v1::ExportedExamples& job) {
@@ -79,11 +83,12 @@ void ExampleRows::Add(const v1::ExportedExamples& job) {
   }
   const std::string norm = job.has_attack() ? NormName(job.attack().norm()) : "";
   const double epsilon = job.has_attack() ? job.cell().epsilon() : 0;
+  const std::string& set = job.cell().invariance();
   auto found = std::find_if(threat_models_.begin(), threat_models_.end(), [&](const ThreatModel& threat_model) {
-    return threat_model.norm == norm && threat_model.epsilon == epsilon;
+    return threat_model.norm == norm && threat_model.epsilon == epsilon && threat_model.set == set;
   });
   if (found == threat_models_.end()) {
-    threat_models_.push_back({.norm = norm, .epsilon = epsilon, .attacks = {}, .rows = {}});
+    threat_models_.push_back({.norm = norm, .set = set, .epsilon = epsilon, .attacks = {}, .rows = {}});
     found = std::prev(threat_models_.end());
   }
   Join(job, *found);
@@ -115,9 +120,11 @@ void ExampleRows::Flush() {
                                     [](const ThreatModel& threat_model) { return !threat_model.norm.empty(); });
   const auto seed =
       head_.cell().training().empty() && head_.cell().seed() == 0 ? RecordValue() : RecordValue(head_.cell().seed());
+  const bool has_model = !head_.cell().model().empty();
   for (const ThreatModel& threat_model : threat_models_) {
     const bool clean = threat_model.norm.empty();
-    if (clean && attacked) continue;
+    const bool of_set = !threat_model.set.empty();
+    if (clean && attacked && !of_set) continue;
     const std::string all_attacks = absl::StrJoin(threat_model.attacks, " + ");
     for (const Row& row : threat_model.rows) {
       const v1::ExampleRecord& record = row.record;
@@ -125,26 +132,30 @@ void ExampleRows::Flush() {
       const v1::ExampleRecord::Nearest& nearest = record.nearest();
       const auto seen = [&](double distance) { return record.has_nearest() ? RecordValue(distance) : RecordValue(); };
       writer_.Write({head_.experiment(),
-                     head_.cell().model(),
+                     TextOrNull(head_.cell().model()),
                      TextOrNull(head_.cell().training()),
                      seed,
                      TextOrNull(threat_model.norm),
                      clean ? RecordValue() : RecordValue(threat_model.epsilon),
                      record.index(),
                      record.label(),
-                     record.clean_prediction(),
+                     has_model ? RecordValue(record.clean_prediction()) : RecordValue(),
                      VerdictValue(record.verdict()),
-                     broken ? RecordValue(record.adversarial_prediction()) : RecordValue(),
+                     broken || (of_set && has_model) ? RecordValue(record.adversarial_prediction()) : RecordValue(),
                      broken ? RecordValue(record.distance()) : RecordValue(),
                      TextOrNull(broken ? row.witness_attack : all_attacks),
                      RecordValue(),
-                     record.forward_passes(),
+                     has_model ? RecordValue(record.forward_passes()) : RecordValue(),
                      TextOrNull(record.broken_by()),
                      record.first_success() > 0 ? RecordValue(record.first_success()) : RecordValue(),
                      seen(nearest.linf()),
                      seen(nearest.l2()),
                      seen(nearest.l1()),
-                     seen(nearest.l0())});
+                     seen(nearest.l0()),
+                     TextOrNull(threat_model.set),
+                     record.has_source() ? RecordValue(record.source()) : RecordValue(),
+                     record.has_target() ? RecordValue(record.target()) : RecordValue(),
+                     record.has_oracle_label() ? RecordValue(record.oracle_label()) : RecordValue()});
     }
   }
   threat_models_.clear();

@@ -10,13 +10,14 @@
 
 namespace tightrope {
 
-// Columns of a row: one row per (model, threat model, example).
+// Columns of a row: one row per (model, threat model, example), or per (model, set, example) of invariance-based ones.
 std::vector<std::string> ExampleColumns();
 
 // Turns records of jobs into rows. Attacks on one model under one threat model are joined to one row an example: it is
 // broken if any attack broke it, the witness is the nearest one, passes (of an attack's job, with all of its radii) are
 // added up, nearest distances are the least. A model that nothing attacks has
-// rows without a threat model. Holds the records of one model (and seed) at a time; not thread-safe.
+// rows without a threat model. A set of invariance-based examples has rows of its own: of each model that is evaluated
+// on it, and without a model where it is made. Holds the records of one model (and seed) at a time; not thread-safe.
 class ExampleRows {
  public:
   // `writer` must outlive this.
@@ -35,6 +36,7 @@ class ExampleRows {
   };
   struct ThreatModel {
     std::string norm;  // empty: none
+    std::string set;   // of invariance-based examples; empty: of the data set's
     double epsilon = 0;
     std::vector<std::string> attacks;
     std::vector<Row> rows;  // ascending by index

@@ -66,10 +66,10 @@ TEST(ExamplesFormatTest, AttacksUnderOneThreatModelAreOneRowAnExample) {
   AddUndecided(pgd, 7, 21);
   AddBroken(wider, 5, 1, 0.2, 3);
   EXPECT_EQ(Written({clean, fgsm, pgd, wider}),
-            "quick,mlp,pgd,1,linf,0.1,5,3,3,broken,8,0.0625,pgd,,11,,,,,,\n"
-            "quick,mlp,pgd,1,linf,0.1,6,3,3,broken,8,0.1,pgd,,23,,,,,,\n"
-            "quick,mlp,pgd,1,linf,0.1,7,3,3,undecided,,,fgsm + pgd,,23,,,,,,\n"
-            "quick,mlp,pgd,1,linf,0.2,5,3,3,broken,1,0.2,pgd,,3,,,,,,\n");
+            "quick,mlp,pgd,1,linf,0.1,5,3,3,broken,8,0.0625,pgd,,11,,,,,,,,,,\n"
+            "quick,mlp,pgd,1,linf,0.1,6,3,3,broken,8,0.1,pgd,,23,,,,,,,,,,\n"
+            "quick,mlp,pgd,1,linf,0.1,7,3,3,undecided,,,fgsm + pgd,,23,,,,,,,,,,\n"
+            "quick,mlp,pgd,1,linf,0.2,5,3,3,broken,1,0.2,pgd,,3,,,,,,,,,,\n");
 }
 
 TEST(ExamplesFormatTest, RowSaysWhatBrokeTheExampleAndHowNearTheModelWasSeenToBeWrong) {
@@ -87,7 +87,7 @@ TEST(ExamplesFormatTest, RowSaysWhatBrokeTheExampleAndHowNearTheModelWasSeenToBe
   ensemble.mutable_records(0)->mutable_nearest()->set_l1(20);
   ensemble.mutable_records(0)->mutable_nearest()->set_l0(400);
   EXPECT_EQ(Written({fgsm, ensemble}),
-            "quick,mlp,pgd,1,linf,0.1,5,3,3,broken,8,0.0625,autoattack,,11,apgd_t,7,0.0625,1.5,2,3\n");
+            "quick,mlp,pgd,1,linf,0.1,5,3,3,broken,8,0.0625,autoattack,,11,apgd_t,7,0.0625,1.5,2,3,,,,\n");
 }
 
 TEST(ExamplesFormatTest, ShardsThatArriveOutOfOrderAreSorted) {
@@ -95,8 +95,8 @@ TEST(ExamplesFormatTest, ShardsThatArriveOutOfOrderAreSorted) {
   AddUndecided(later, 30, 1);
   AddUndecided(earlier, 4, 1);
   EXPECT_EQ(Written({later, earlier}),
-            "quick,mlp,pgd,1,linf,0.1,4,3,3,undecided,,,pgd,,1,,,,,,\n"
-            "quick,mlp,pgd,1,linf,0.1,30,3,3,undecided,,,pgd,,1,,,,,,\n");
+            "quick,mlp,pgd,1,linf,0.1,4,3,3,undecided,,,pgd,,1,,,,,,,,,,\n"
+            "quick,mlp,pgd,1,linf,0.1,30,3,3,undecided,,,pgd,,1,,,,,,,,,,\n");
 }
 
 TEST(ExamplesFormatTest, ModelThatNothingAttacksHasRowsWithoutAThreatModel) {
@@ -108,8 +108,35 @@ TEST(ExamplesFormatTest, ModelThatNothingAttacksHasRowsWithoutAThreatModel) {
   record.set_forward_passes(1);
   AddUndecided(attacked, 2, 1);
   EXPECT_EQ(Written({clean, attacked}),
-            "quick,mlp,standard,1,,,2,1,9,,,,,,1,,,,,,\n"
-            "quick,mlp,pgd,1,linf,0.1,2,3,3,undecided,,,pgd,,1,,,,,,\n");
+            "quick,mlp,standard,1,,,2,1,9,,,,,,1,,,,,,,,,,\n"
+            "quick,mlp,pgd,1,linf,0.1,2,3,3,undecided,,,pgd,,1,,,,,,,,,,\n");
+}
+
+TEST(ExamplesFormatTest, SetHasRowsOfItsOwn_OfEachModelAndOfItsMaking) {
+  v1::ExportedExamples attacked = Job("pgd", "pgd", 0.1), evaluated = Job("pgd", "", 0), made = Job("", "", 0);
+  AddUndecided(attacked, 5, 1);
+  v1::ExampleRecord& seen = *evaluated.add_records();
+  evaluated.mutable_cell()->set_invariance("l0, ours");
+  seen.set_index(0);
+  seen.set_source(159);
+  seen.set_label(3);
+  seen.set_clean_prediction(3);
+  seen.set_adversarial_prediction(-1);
+  seen.set_oracle_label(-3);
+  seen.set_forward_passes(2);
+  seen.mutable_nearest()->set_l0(25);
+  made.mutable_cell()->clear_model();
+  made.mutable_cell()->set_invariance("l0, ours");
+  v1::ExampleRecord& record = *made.add_records();
+  record.set_index(0);
+  record.set_source(159);
+  record.set_label(3);
+  record.set_target(8);
+  record.mutable_nearest()->set_l0(25);
+  EXPECT_EQ(Written({attacked, evaluated, made}),
+            "quick,mlp,pgd,1,linf,0.1,5,3,3,undecided,,,pgd,,1,,,,,,,,,,\n"
+            "quick,mlp,pgd,1,,,0,3,3,,-1,,,,2,,,0,0,0,25,\"l0, ours\",159,,-3\n"
+            "quick,,,1,,,0,3,,,,,,,,,,0,0,0,25,\"l0, ours\",159,8,\n");
 }
 
 v1::ExportArtifactsResponse Artifact(const std::string& role) {
@@ -133,6 +160,16 @@ TEST(ArtifactNamesTest, NamesSayWhatTheFileIs) {
             "small_cnn-pgd_epsilon=0.1-seed2-pgd-linf-0.1-to-0.4-shard004.npy");
   EXPECT_EQ(ArtifactFileName(Artifact("witnesses"), "", true),
             "quick/small_cnn-pgd_epsilon=0.1-seed2-pgd-01234567-shard004.npy");
+}
+
+TEST(ArtifactNamesTest, ExamplesOfASetAreNamedAfterIt) {
+  v1::ExportArtifactsResponse artifact = Artifact("examples");
+  artifact.mutable_cell()->clear_model();
+  artifact.mutable_cell()->clear_training();
+  artifact.mutable_cell()->clear_attack();
+  artifact.mutable_cell()->set_invariance("made here, l0");
+  EXPECT_EQ(ArtifactFileName(artifact, "", false), "made_here__l0-seed2-examples-shard004.npy");
+  EXPECT_EQ(ArtifactFileName(artifact, "", true), "quick/made_here__l0-seed2-examples-shard004.npy");
 }
 
 TEST(ArtifactNamesTest, NoNameLeadsOutOfTheDirectory) {

@@ -1,4 +1,5 @@
-// tightrope export: what lies behind the figures: records of examples, metrics of training, models and witnesses.
+// tightrope export: what lies behind the figures: records of examples, metrics of training, what distances say of the
+// data, models, witnesses and invariance-based examples.
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "cli/alignments_format.h"
 #include "cli/artifact_names.h"
 #include "cli/command.h"
 #include "cli/examples_format.h"
@@ -91,6 +93,22 @@ absl::Status ExportMetrics(Client& client, const ExportOptions& options, std::os
   return absl::OkStatus();
 }
 
+absl::Status ExportAlignments(Client& client, const ExportOptions& options, std::ostream& out) {
+  const AlignmentTable& table = *FindAlignmentTable(options.what);
+  std::optional<RecordWriter> writer;
+  const auto start = [&] { writer.emplace(out, FormatOf(options), table.columns); };
+  const absl::Status status =
+      client.ExportAlignments(options.experiment, [&](const v1::ExportAlignmentsResponse& response) {
+        if (!writer.has_value()) start();
+        table.write(response, *writer);
+        return CheckInterrupted();
+      });
+  if (!status.ok()) return AfterRows(status, writer.has_value(), options);
+  if (!writer.has_value()) start();
+  writer->Finish();
+  return absl::OkStatus();
+}
+
 // Of a job that attacks.
 struct ThreatModels {
   std::string norm;
@@ -119,7 +137,7 @@ absl::Status ExportArtifacts(Client& client, const ExportOptions& options) {
   ABSL_ASSIGN_OR_RETURN(const std::vector<v1::MetricRow> rows, client.Results(options.experiment));
   std::map<std::string, ThreatModels> attacked;
   for (const v1::MetricRow& row : rows) {
-    if (row.job_digest().empty() || !row.has_epsilon()) continue;
+    if (row.job_digest().empty() || row.metric() != "robust_accuracy") continue;
     ThreatModels& threat_models = attacked[row.job_digest()];
     threat_models.norm = row.norm();
     threat_models.radii.insert(row.epsilon());
@@ -156,16 +174,17 @@ absl::Status ExportArtifacts(Client& client, const ExportOptions& options) {
       }
       bytes += artifact.artifact().size();
     }
-    index.push_back({file, artifact.artifact().role(), artifact.experiment(), cell.model(), TextOrNull(cell.training()),
-                     cell.seed(), TextOrNull(cell.attack()), TextOrNull(threat_models.norm), epsilon, artifact.shard(),
-                     sha256, artifact.artifact().size(), TextOrNull(cell.job_digest())});
+    index.push_back({file, artifact.artifact().role(), artifact.experiment(), TextOrNull(cell.model()),
+                     TextOrNull(cell.training()), cell.seed(), TextOrNull(cell.attack()),
+                     TextOrNull(threat_models.norm), epsilon, artifact.shard(), sha256, artifact.artifact().size(),
+                     TextOrNull(cell.job_digest()), TextOrNull(cell.invariance())});
   }
 
   const std::string index_path = (directory / (options.format == "json" ? "index.json" : "index.csv")).string();
   std::ofstream index_file(index_path, std::ios::trunc);
   RecordWriter writer(index_file, FormatOf(options),
                       {"file", "role", "experiment", "model", "training", "seed", "attack", "norm", "epsilon", "shard",
-                       "sha256", "size", "job_digest"});
+                       "sha256", "size", "job_digest", "set"});
   for (const std::vector<RecordValue>& record : index) writer.Write(record);
   writer.Finish();
   if (!index_file.flush()) return absl::FailedPreconditionError(absl::StrCat("cannot write the file ", index_path));
@@ -176,7 +195,9 @@ absl::Status ExportArtifacts(Client& client, const ExportOptions& options) {
 
 // To the file that was asked for (whole or not at all), or to standard output.
 absl::Status ExportTable(Client& client, const ExportOptions& options) {
-  const auto write = options.what == "examples" ? ExportExamples : ExportMetrics;
+  const auto write = options.what == "examples"  ? ExportExamples
+                     : options.what == "metrics" ? ExportMetrics
+                                                 : ExportAlignments;
   if (ToStandardOutput(options)) return write(client, options, std::cout);
   return WriteOutput(options.output, [&](std::ostream& out) { return write(client, options, out); });
 }
@@ -195,9 +216,10 @@ Action DefineExport(CLI::App& app) {
   app.add_option("EXPERIMENT", options->experiment, "Name of an experiment; all where it is left out");
   AddTargetOptions(app, options->target);
   app.add_option("--what", options->what,
-                 "examples: a row per model, threat model and example; metrics: a row per epoch of training; "
-                 "artifacts: weights and witnesses as files, with an index")
-      ->check(CLI::IsMember({"examples", "metrics", "artifacts"}))
+                 "examples: a row per model, threat model or set, and example; metrics: a row per epoch of training; "
+                 "anchors, pairs, triples: of `alignment`, a row per example, per pair of classes, and for the most "
+                 "misaligned triples; artifacts: weights, witnesses and sets as files, with an index")
+      ->check(CLI::IsMember({"examples", "metrics", "anchors", "pairs", "triples", "artifacts"}))
       ->required();
   app.add_option("--format", options->format, "csv or json")
       ->check(CLI::IsMember({"csv", "json"}))

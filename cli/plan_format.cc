@@ -103,10 +103,12 @@ std::string PlanTable(const PlanReport& report, const TextStyle& style) {
     line.resize(13, ' ');
     absl::StrAppend(&text, Clip(line + value, style.width, style.unicode), "\n");
   };
-  field("models", Names(experiment.models()));
+  if (experiment.models_size() > 0) field("models", Names(experiment.models()));
   if (experiment.training_size() > 0) field("training", Names(experiment.training()));
   field("seeds", absl::StrJoin(experiment.seeds(), " "));
-  field("attacks", AttacksText(experiment, style));
+  if (experiment.models_size() > 0) field("attacks", AttacksText(experiment, style));
+  if (experiment.alignment_size() > 0) field("alignment", Names(experiment.alignment()));
+  if (experiment.invariance_size() > 0) field("invariance", Names(experiment.invariance()));
   field("examples", absl::StrCat("test ", experiment.examples().start(), " to ",
                                  experiment.examples().start() + experiment.examples().count()));
   text += "\n";
@@ -162,11 +164,13 @@ void WritePlanJson(const PlanReport& report, std::ostream& out) {
   const auto text_or_null = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
   Json grid = Json::array();
   for (const v1::Cell& cell : report.plan.cells()) {
-    grid.push_back({{"model", cell.model()},
+    grid.push_back({{"model", text_or_null(cell.model())},
                     {"training", text_or_null(cell.training())},
-                    {"seed", cell.seed()},
+                    {"seed", cell.alignment().empty() ? Json(cell.seed()) : Json()},
                     {"attack", text_or_null(cell.attack())},
                     {"epsilon", cell.attack().empty() ? Json() : Json(cell.epsilon())},
+                    {"invariance", text_or_null(cell.invariance())},
+                    {"alignment", text_or_null(cell.alignment())},
                     {"job_digest", text_or_null(cell.job_digest())},
                     {"train_job_digest", text_or_null(cell.train_job_digest())}});
   }

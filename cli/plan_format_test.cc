@@ -134,6 +134,71 @@ TEST_F(PlanFormatTest, CachedJobsAreMarkedAndNotCountedAsWork) {
   EXPECT_THAT(PlanTable(report, {}), HasSubstr("nothing is left to do\n"));
 }
 
+TEST_F(PlanFormatTest, SetsOfExamplesAndDistances_AreNamedInTheGridAndInTheirJobs) {
+  v1::InvarianceSet& set = *experiment_.add_invariance();
+  set.set_name("eps03");
+  set.mutable_linf()->set_epsilon(0.3);
+  set.mutable_linf()->set_targets("all");
+  set.mutable_linf()->set_shifts(5);
+  set.mutable_linf()->set_rotations(31);
+  set.mutable_linf()->set_candidates(54000);
+  set.mutable_oracle()->mutable_dataset();
+  set.set_shard_size(50);
+  v1::Alignment& alignment = *experiment_.add_alignment();
+  alignment.set_name("l2");
+  alignment.set_norm(v1::NORM_L2);
+  alignment.set_split(v1::SPLIT_TRAIN);
+  alignment.set_anchors(2000);
+  alignment.set_shard_size(1000);
+  plan_ = MakePlan(experiment_, inputs_);
+  EXPECT_THAT(
+      PlanTable(Report(), {.width = 100, .unicode = false, .color = false}),
+      AllOf(HasSubstr("  alignment  l2\n"), HasSubstr("  invariance eps03\n"), HasSubstr("  make eps03, seed 1"),
+            HasSubstr("  evaluate small_cnn / pgd, seed 1, on eps03"), HasSubstr("  alignment l2 of train")));
+  std::ostringstream out;
+  WritePlanJson(Report(), out);
+  const nlohmann::json json = nlohmann::json::parse(out.str());
+  ASSERT_EQ(json["cells"].size(), 7u);
+  EXPECT_EQ(json["cells"][4]["model"], "small_cnn");
+  EXPECT_EQ(json["cells"][4]["invariance"], "eps03");
+  EXPECT_TRUE(json["cells"][5]["model"].is_null());
+  EXPECT_EQ(json["cells"][5]["invariance"], "eps03");
+  EXPECT_EQ(json["cells"][6]["alignment"], "l2");
+  EXPECT_TRUE(json["cells"][6]["seed"].is_null());
+  EXPECT_TRUE(json["cells"][0]["invariance"].is_null());
+  EXPECT_EQ(json["jobs"][1]["kind"], "invariance");
+}
+
+// No model works on these: they are counted in passes that take about as long.
+TEST_F(PlanFormatTest, WorkOfSearchesAndDistances_GrowsWithWhatTheyCompare) {
+  v1::Job job;
+  v1::Shard& shard = *job.add_shards();
+  shard.set_end(100);
+  v1::LinfInvariance& linf = *job.mutable_spec()->mutable_invariance()->mutable_set()->mutable_linf();
+  linf.set_candidates(54000);
+  linf.set_shifts(5);
+  linf.set_rotations(31);
+  EXPECT_EQ(EstimateWork(job).forward_passes, 100 * 54000.0 * 775 / 10000);
+  v1::L0Invariance& l0 = *job.mutable_spec()->mutable_invariance()->mutable_set()->mutable_l0();
+  l0.set_candidates(54000);
+  l0.set_transforms(1000);
+  EXPECT_EQ(EstimateWork(job).forward_passes, 100 * 54000.0);
+  v1::InterpolatedInvariance& line = *job.mutable_spec()->mutable_invariance()->mutable_set()->mutable_interpolate();
+  line.set_candidates(54000);
+  line.set_path(v1::INTERPOLATION_PATH_STRAIGHT);
+  EXPECT_EQ(EstimateWork(job).forward_passes, 100 * 54.0);
+  *job.mutable_spec()->mutable_alignment()->mutable_data() = Split(v1::SPLIT_TRAIN, 60000);
+  EXPECT_EQ(EstimateWork(job).forward_passes, 100 * 60.0);
+  v1::EvaluateInvarianceJob& evaluate = *job.mutable_spec()->mutable_evaluate_invariance();
+  evaluate.mutable_oracle()->mutable_dataset();
+  EXPECT_EQ(EstimateWork(job).forward_passes, 200);
+  *evaluate.mutable_oracle()->mutable_training() = Split(v1::SPLIT_TRAIN, 60000);
+  evaluate.mutable_oracle()->mutable_nearest()->set_first(54000);
+  EXPECT_EQ(EstimateWork(job).forward_passes, 100 * (2 + 6.0));
+  EXPECT_EQ(EstimateWork(job).backward_passes, 0);
+  EXPECT_EQ(ExamplesOf(job), 100u);
+}
+
 TEST_F(PlanFormatTest, JsonHasWholeDigestsAndWhoNeedsWhom) {
   std::ostringstream out;
   WritePlanJson(Report(), out);

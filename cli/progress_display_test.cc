@@ -60,6 +60,10 @@ class FakeClient final : public Client {
                                const std::function<absl::Status(const v1::ExportArtifactsResponse&)>&) override {
     return no_;
   }
+  absl::Status ExportAlignments(const std::string&,
+                                const std::function<absl::Status(const v1::ExportAlignmentsResponse&)>&) override {
+    return no_;
+  }
   absl::StatusOr<std::vector<std::string>> FindCommitted(const std::vector<std::string>&) override { return no_; }
   absl::Status Download(const std::string&, const std::string&) override { return no_; }
 

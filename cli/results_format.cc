@@ -8,17 +8,16 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "cli/number_format.h"
+#include "cli/results_sections.h"
 
 namespace tightrope {
 namespace {
 
-// What a row over seeds has in common with the rows of single seeds under it.
-using Setting =
-    std::tuple<std::string, std::string, std::string, std::string, std::string, std::string, double, std::string>;
+// What a row over seeds has in common with the rows of single seeds under it, in one experiment on one data set.
+using Setting = std::tuple<std::string, std::string, std::string, std::string, double, std::string>;
 
 Setting SettingOf(const v1::MetricRow& row) {
-  return {row.experiment(), row.dataset(), row.model(),   row.training(),
-          row.metric(),     row.norm(),    row.epsilon(), row.attack()};
+  return {row.model(), row.training(), row.metric(), row.norm(), row.epsilon(), row.attack()};
 }
 
 std::string AttackCell(const v1::MetricRow& row) {
@@ -38,7 +37,7 @@ std::string DiagnosticsText(const v1::MetricRow& row) {
 
 // What there is to doubt in the rows of the table; rows that differ in their radius only share a paragraph where the
 // same is to be said of them.
-std::string Doubts(const std::vector<const v1::MetricRow*>& shown, const TextStyle& style) {
+std::string Doubts(const RowPointers& shown, const TextStyle& style) {
   std::vector<std::pair<std::string, std::string>> in_order;  // where, what
   std::map<std::pair<std::string, std::string>, std::string> radii;
   for (const v1::MetricRow* row : shown) {
@@ -90,46 +89,66 @@ std::string NormName(const std::string& norm, const TextStyle& style) {
   return norm.size() == 2 && norm[0] == 'l' ? absl::StrCat("ℓ", norm.substr(1)) : norm;
 }
 
-std::string ResultsTable(const std::vector<v1::MetricRow>& rows, const ResultsTableOptions& options) {
-  if (rows.empty()) return "no results yet: no evaluation or attack has been committed\n";
-  const TextStyle& style = options.style;
-  std::set<Setting> over_seeds;
-  for (const auto& row : rows) {
-    if (row.seeds_size() > 1) over_seeds.insert(SettingOf(row));
+namespace {
+
+// Rows of an experiment on one data set, in the order given.
+struct Group {
+  std::string experiment;
+  std::string dataset;
+  RowPointers accuracies, on_sets, on_distances;
+};
+
+std::vector<Group> GroupsOf(const std::vector<v1::MetricRow>& rows) {
+  std::vector<Group> groups;
+  for (const v1::MetricRow& row : rows) {
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const Group& one) {
+      return one.experiment == row.experiment() && one.dataset == row.dataset();
+    });
+    if (group == groups.end()) {
+      group = groups.insert(group, Group{.experiment = row.experiment(),
+                                         .dataset = row.dataset(),
+                                         .accuracies = {},
+                                         .on_sets = {},
+                                         .on_distances = {}});
+    }
+    (IsOnASet(row) ? group->on_sets : IsOnADistance(row) ? group->on_distances : group->accuracies).push_back(&row);
+  }
+  return groups;
+}
+
+// Accuracies as they are shown: the rows of a model and training stand together, and rows that differ only in their
+// seeds follow each other, so that they can be compared.
+class Accuracies {
+ public:
+  Accuracies(const RowPointers& rows, bool each_seed) {
+    std::set<Setting> over_seeds;
+    for (const v1::MetricRow* row : rows) {
+      if (row->seeds_size() > 1) over_seeds.insert(SettingOf(*row));
+    }
+    std::map<std::pair<std::string, std::string>, size_t> model_rank;
+    std::map<Setting, size_t> setting_rank;
+    for (const v1::MetricRow* row : rows) {
+      model_rank.emplace(std::pair(row->model(), row->training()), model_rank.size());
+      setting_rank.emplace(SettingOf(*row), setting_rank.size());
+      const bool summarised = row->seeds_size() <= 1 && over_seeds.count(SettingOf(*row)) > 0;
+      if (summarised && !each_seed) continue;
+      std::string& of_place = seeds_[PlaceOf(*row)];
+      if (of_place.empty()) shown_.push_back(row);
+      absl::StrAppend(&of_place, of_place.empty() ? "" : " ", absl::StrJoin(row->seeds(), " "));
+    }
+    std::stable_sort(shown_.begin(), shown_.end(), [&](const v1::MetricRow* a, const v1::MetricRow* b) {
+      const auto rank = [&](const v1::MetricRow* row) {
+        return std::pair(model_rank[{row->model(), row->training()}], setting_rank[SettingOf(*row)]);
+      };
+      return rank(a) < rank(b);
+    });
   }
 
-  // Rows of one job, which several seeds share (a TorchScript model's clean accuracy), are shown as one.
-  std::map<std::pair<Setting, std::string>, std::string> seeds;
-  const auto place_of = [](const v1::MetricRow& row) { return std::pair(SettingOf(row), row.job_digest()); };
+  const RowPointers& shown() const { return shown_; }
 
-  // Groups in order of first appearance; within one, the rows of a model and training stand together, and rows that
-  // differ only in their seeds follow each other, so that they can be compared.
-  std::vector<const v1::MetricRow*> shown;
-  std::map<std::pair<std::string, std::string>, size_t> group_rank, model_rank;
-  std::map<Setting, size_t> setting_rank;
-  for (const auto& row : rows) {
-    group_rank.emplace(std::pair(row.experiment(), row.dataset()), group_rank.size());
-    model_rank.emplace(std::pair(row.model(), row.training()), model_rank.size());
-    setting_rank.emplace(SettingOf(row), setting_rank.size());
-    const bool summarised = row.seeds_size() <= 1 && over_seeds.count(SettingOf(row)) > 0;
-    if (summarised && !options.each_seed) continue;
-    std::string& of_place = seeds[place_of(row)];
-    if (of_place.empty()) shown.push_back(&row);
-    absl::StrAppend(&of_place, of_place.empty() ? "" : " ", absl::StrJoin(row.seeds(), " "));
-  }
-  std::stable_sort(shown.begin(), shown.end(), [&](const v1::MetricRow* a, const v1::MetricRow* b) {
-    const auto rank = [&](const v1::MetricRow* row) {
-      return std::tuple(group_rank[{row->experiment(), row->dataset()}], model_rank[{row->model(), row->training()}],
-                        setting_rank[SettingOf(*row)]);
-    };
-    return rank(a) < rank(b);
-  });
-
-  std::set<std::string> intervals;
-  bool any_spread = false;
-  std::string text;
-  for (size_t first = 0; first < shown.size();) {
-    const v1::MetricRow& head = *shown[first];
+  // Empty where there are none.
+  std::string Table(const TextStyle& style) const {
+    if (shown_.empty()) return "";
     const auto right = TextTable::Align::kRight;
     const auto left = TextTable::Align::kLeft;
     TextTable table({{"model", left, true},
@@ -142,27 +161,57 @@ std::string ResultsTable(const std::vector<v1::MetricRow>& rows, const ResultsTa
                      {"interval %", right},
                      {"n", right},
                      {"seeds", left, true}});
-    size_t i = first;
-    for (; i < shown.size() && shown[i]->experiment() == head.experiment() && shown[i]->dataset() == head.dataset();
-         ++i) {
-      const v1::MetricRow& row = *shown[i];
-      const bool same_model = i > first && shown[i - 1]->model() == row.model();
-      const bool same_training = same_model && shown[i - 1]->training() == row.training();
-      if (i > first && !same_training) table.AddGap();
-      if (!row.interval().empty()) intervals.insert(row.interval());
-      any_spread |= row.has_spread();
-      table.AddRow({same_model ? "" : row.model(), same_training ? "" : row.training(), AttackCell(row),
-                    NormName(row.norm(), style), row.has_epsilon() ? Shortest(row.epsilon()) : "",
-                    Percent(row.value(), 2), row.has_spread() ? Percent(row.spread(), 2) : "",
-                    absl::StrCat("[", Percent(row.lower(), 2), ", ", Percent(row.upper(), 2), "]"), Grouped(row.n()),
-                    seeds[place_of(row)]});
+    const v1::MetricRow* last = nullptr;
+    for (const v1::MetricRow* row : shown_) {
+      const bool same_model = last != nullptr && last->model() == row->model();
+      const bool same_training = same_model && last->training() == row->training();
+      if (last != nullptr && !same_training) table.AddGap();
+      last = row;
+      table.AddRow({same_model ? "" : row->model(), same_training ? "" : row->training(), AttackCell(*row),
+                    NormName(row->norm(), style), row->has_epsilon() ? Shortest(row->epsilon()) : "",
+                    Percent(row->value(), 2), row->has_spread() ? Percent(row->spread(), 2) : "", IntervalText(*row),
+                    Grouped(row->n()), seeds_.at(PlaceOf(*row))});
     }
-    absl::StrAppend(&text, first == 0 ? "" : "\n", head.experiment(), " on ", head.dataset(), "\n\n",
-                    table.Render(style), "\n");
-    first = i;
+    return table.Render(style);
   }
-  absl::StrAppend(&text, IntervalNote(intervals, any_spread, style), "\n", Doubts(shown, style));
-  return text;
+
+ private:
+  // Rows of one job, which several seeds share (a TorchScript model's clean accuracy), are shown as one.
+  using Place = std::pair<Setting, std::string>;
+  static Place PlaceOf(const v1::MetricRow& row) { return {SettingOf(row), row.job_digest()}; }
+
+  RowPointers shown_;
+  std::map<Place, std::string> seeds_;
+};
+
+}  // namespace
+
+std::string ResultsTable(const std::vector<v1::MetricRow>& rows, const ResultsTableOptions& options) {
+  if (rows.empty()) return "no results yet: no evaluation or attack has been committed\n";
+  const TextStyle& style = options.style;
+  std::set<std::string> intervals;
+  bool any_spread = false;
+  RowPointers shown;
+  std::string text;
+  for (const Group& group : GroupsOf(rows)) {
+    const Accuracies accuracies(group.accuracies, options.each_seed);
+    for (const v1::MetricRow* row : accuracies.shown()) {
+      if (!row->interval().empty()) intervals.insert(row->interval());
+      any_spread |= row->has_spread();
+      shown.push_back(row);
+    }
+    absl::StrAppend(&text, text.empty() ? "" : "\n\n", group.experiment, " on ", group.dataset, "\n");
+    for (const std::string& section : {accuracies.Table(style), InvarianceSection(group.on_sets, options, intervals),
+                                       AlignmentSection(group.on_distances, style, intervals)}) {
+      if (!section.empty()) absl::StrAppend(&text, "\n", section);
+    }
+  }
+  if (!intervals.empty()) absl::StrAppend(&text, "\n", IntervalNote(intervals, any_spread, style), "\n");
+  return text + Doubts(shown, style);
+}
+
+std::string IntervalText(const v1::MetricRow& row) {
+  return absl::StrCat("[", Percent(row.lower(), 2), ", ", Percent(row.upper(), 2), "]");
 }
 
 }  // namespace tightrope

@@ -20,8 +20,9 @@ struct ResultsTableOptions {
   bool each_seed = false;
 };
 
-// A table per experiment and data set: percent with interval, grouped by model and training; then what the intervals
-// are, and a paragraph for each doubt about what is shown. Says so where there are no results.
+// For each experiment and data set: accuracies, percent with interval, grouped by model and training; tables of what
+// models make of sets of invariance-based examples; tables of distances. Then what the intervals are, and a paragraph
+// for each doubt about the accuracies shown. Says so where there are no results.
 std::string ResultsTable(const std::vector<v1::MetricRow>& rows, const ResultsTableOptions& options);
 
 // "linf" → "ℓ∞", "l2" → "ℓ2" (l1 and l0 likewise) where the style allows; anything else as it is.

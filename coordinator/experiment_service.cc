@@ -113,6 +113,12 @@ class ExperimentRpc final : public v1::Experiments::CallbackService {
     return new StreamReactor<v1::ExportArtifactsResponse>(pool_, [walk] { return walk->NextArtifact(); });
   }
 
+  grpc::ServerWriteReactor<v1::ExportAlignmentsResponse>* ExportAlignments(grpc::CallbackServerContext*,
+                                                                           const v1::ExportRequest* request) override {
+    auto walk = std::make_shared<ExportWalk>(store_, request->experiment());
+    return new StreamReactor<v1::ExportAlignmentsResponse>(pool_, [walk] { return walk->NextAlignment(); });
+  }
+
   grpc::ServerUnaryReactor* FindCommitted(grpc::CallbackServerContext* context, const v1::FindCommittedRequest* request,
                                           v1::FindCommittedResponse* response) override {
     return AnswerOnPool<v1::FindCommittedResponse>(

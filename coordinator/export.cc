@@ -7,12 +7,13 @@
 #include "absl/container/flat_hash_map.h"
 #include "core/plan/plan.h"
 #include "core/statistics/aggregate.h"
+#include "core/statistics/alignment_rows.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
 namespace {
 
-constexpr uint32_t kRecordsInMessage = 2000;
+constexpr int kRecordsInMessage = 2000;
 
 }  // namespace
 
@@ -122,6 +123,43 @@ absl::StatusOr<std::optional<v1::ExportArtifactsResponse>> ExportWalk::NextArtif
   v1::ExportArtifactsResponse response = std::move(artifacts_.front());
   artifacts_.pop_front();
   return response;
+}
+
+absl::StatusOr<std::optional<v1::ExportAlignmentsResponse>> ExportWalk::NextAlignment() {
+  while (alignments_.empty()) {
+    ABSL_ASSIGN_OR_RETURN(const bool there, AtCell());
+    if (!there) return std::nullopt;
+    const OneCell at = std::move(cells_.front());
+    cells_.pop_front();
+    if (!at.spec.has_alignment()) continue;
+    ABSL_ASSIGN_OR_RETURN(const std::vector<v1::AlignmentResult> shards, store_->ReadAlignment(at.cell.job_digest()));
+    if (!shards.empty()) AddAlignment(at, shards);
+  }
+  v1::ExportAlignmentsResponse response = std::move(alignments_.front());
+  alignments_.pop_front();
+  return response;
+}
+
+void ExportWalk::AddAlignment(const OneCell& at, const std::vector<v1::AlignmentResult>& shards) {
+  const v1::AlignmentJob& job = at.spec.alignment();
+  const auto add_message = [&] {
+    v1::ExportAlignmentsResponse& response = alignments_.emplace_back();
+    response.set_experiment(at.experiment);
+    *response.mutable_cell() = at.cell;
+    response.set_norm(job.norm());
+    response.set_threshold(job.threshold());
+  };
+  add_message();
+  for (const v1::AlignmentResult& shard : shards) {
+    for (const v1::AnchorAlignment& anchor : shard.anchors()) {
+      if (alignments_.back().anchors_size() == kRecordsInMessage) add_message();
+      *alignments_.back().add_anchors() = ToExported(job, anchor);
+    }
+  }
+  for (v1::ExportedTriple& triple : MostMisaligned(job, shards)) {
+    *alignments_.back().add_triples() = std::move(triple);
+  }
+  for (v1::ExportedPair& pair : PairsOf(job, shards)) *alignments_.back().add_pairs() = std::move(pair);
 }
 
 }  // namespace tightrope

@@ -25,17 +25,21 @@ class ExportWalk {
   // All epochs of one training, under the first cell that names it.
   absl::StatusOr<std::optional<v1::ExportEpochsResponse>> NextEpochs();
   absl::StatusOr<std::optional<v1::ExportArtifactsResponse>> NextArtifact();
+  // Anchors of one committed alignment, up to 2,000 at a time, with the last of them its triples and pairs. What is
+  // held in memory is one alignment.
+  absl::StatusOr<std::optional<v1::ExportAlignmentsResponse>> NextAlignment();
 
  private:
-  // Makes `cells_` hold the next cell; false at the end.
-  absl::StatusOr<bool> AtCell();
-  absl::Status LoadNames();
-
   struct OneCell {
     std::string experiment;
     v1::Cell cell;
     v1::JobSpec spec;
   };
+
+  // Makes `cells_` hold the next cell; false at the end.
+  absl::StatusOr<bool> AtCell();
+  absl::Status LoadNames();
+  void AddAlignment(const OneCell& at, const std::vector<v1::AlignmentResult>& shards);
 
   ResultStore* const store_;
   const std::string experiment_;
@@ -43,6 +47,7 @@ class ExportWalk {
   std::deque<OneCell> cells_;                     // of the experiment in hand
   uint64_t from_ = 0;                             // the next example of the cell in hand
   std::deque<v1::ExportArtifactsResponse> artifacts_;
+  std::deque<v1::ExportAlignmentsResponse> alignments_;
 };
 
 }  // namespace tightrope

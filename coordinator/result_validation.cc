@@ -10,16 +10,12 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "coordinator/result_checks.h"
 #include "core/plan/plan.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
 namespace {
-
-template <typename... Parts>
-absl::Status Wrong(const Parts&... parts) {
-  return absl::InvalidArgumentError(absl::StrCat("the result is not what the shard asked for: ", parts...));
-}
 
 absl::Status CheckEpoch(const v1::EpochMetrics& epoch) {
   for (const double value : {epoch.loss(), epoch.accuracy(), epoch.learning_rate(), epoch.epsilon()}) {
@@ -40,13 +36,7 @@ absl::Status CheckNearest(const v1::ExampleRecord& record) {
   if (record.verdict() == v1::VERDICT_BROKEN && !record.has_nearest()) {
     return Wrong("a broken example has no nearest distances: example ", record.index());
   }
-  const v1::ExampleRecord::Nearest& nearest = record.nearest();
-  for (const double distance : {nearest.linf(), nearest.l2(), nearest.l1(), nearest.l0()}) {
-    if (!std::isfinite(distance) || distance < 0) {
-      return Wrong("a nearest distance is negative or not finite: example ", record.index(), ", ", distance);
-    }
-  }
-  return absl::OkStatus();
+  return CheckNearestDistances(record);
 }
 
 // What broke the example, from which radius on, after how many passes.
@@ -138,10 +128,12 @@ absl::Status CheckRecords(const v1::DatasetRef& data, absl::Span<const double> r
     }
     if (record.witness_row() < -1) return Wrong("a witness row is negative: example ", index);
     witnesses = witnesses || record.witness_row() >= 0;
+    if (record.has_source() || record.has_target() || record.has_oracle_label()) {
+      return Wrong("an example of the data set has a source, a target or an oracle's label: example ", index);
+    }
     if (!radii.empty()) {
       ABSL_RETURN_IF_ERROR(CheckWitness(record, radii));
-    } else if (record.verdict() != v1::VERDICT_UNSPECIFIED || record.distance() != 0 || record.has_broken_at() ||
-               record.first_success() != 0 || !record.broken_by().empty() || record.has_nearest()) {
+    } else if (SpeaksOfAnAttack(record) || record.has_nearest()) {
       return Wrong("a clean evaluation has given a verdict: example ", index);
     }
   }
@@ -182,6 +174,7 @@ absl::Status CheckTraining(const v1::TrainJob& train, const v1::ShardResult& res
 }
 
 absl::Status CheckKind(const v1::JobSpec& spec, const v1::Shard& range, const v1::ShardResult& result) {
+  if (result.has_alignment() && !spec.has_alignment()) return Wrong("an alignment was not asked for");
   switch (spec.kind_case()) {
     case v1::JobSpec::kTrain:
       return CheckTraining(spec.train(), result);
@@ -189,6 +182,12 @@ absl::Status CheckKind(const v1::JobSpec& spec, const v1::Shard& range, const v1
       return CheckRecords(spec.evaluate().data(), {}, range, result);
     case v1::JobSpec::kAttack:
       return CheckRecords(spec.attack().data(), RadiiOf(spec.attack()), range, result);
+    case v1::JobSpec::kAlignment:
+      return CheckAlignment(spec.alignment(), range, result);
+    case v1::JobSpec::kInvariance:
+      return CheckInvariance(spec.invariance(), range, result);
+    case v1::JobSpec::kEvaluateInvariance:
+      return CheckEvaluateInvariance(spec.evaluate_invariance(), range, result);
     case v1::JobSpec::KIND_NOT_SET:
       break;
   }
@@ -196,6 +195,21 @@ absl::Status CheckKind(const v1::JobSpec& spec, const v1::Shard& range, const v1
 }
 
 }  // namespace
+
+bool SpeaksOfAnAttack(const v1::ExampleRecord& record) {
+  return record.verdict() != v1::VERDICT_UNSPECIFIED || record.distance() != 0 || record.has_broken_at() ||
+         record.first_success() != 0 || !record.broken_by().empty();
+}
+
+absl::Status CheckNearestDistances(const v1::ExampleRecord& record) {
+  const v1::ExampleRecord::Nearest& nearest = record.nearest();
+  for (const double distance : {nearest.linf(), nearest.l2(), nearest.l1(), nearest.l0()}) {
+    if (!std::isfinite(distance) || distance < 0) {
+      return Wrong("a nearest distance is negative or not finite: example ", record.index(), ", ", distance);
+    }
+  }
+  return absl::OkStatus();
+}
 
 absl::Status ValidateResult(const v1::JobSpec& spec, const v1::Shard& range, const v1::ShardResult& result,
                             const BlobStore& blobs) {

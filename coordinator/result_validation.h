@@ -13,8 +13,8 @@ namespace tightrope {
 
 // Checks the result of the shard `range` of a job: records cover exactly the range, ascending, with labels,
 // predictions, verdicts, radii and distances that this kind of job can have; a training has all its epochs and one
-// "weights"; every artifact is in `blobs` with the size that is said. INVALID_ARGUMENT says what is wrong. Looks at
-// files.
+// "weights", what makes invariance-based examples one "examples"; an alignment's counts agree with each other; every
+// artifact is in `blobs` with the size that is said. INVALID_ARGUMENT says what is wrong. Looks at files.
 absl::Status ValidateResult(const v1::JobSpec& spec, const v1::Shard& range, const v1::ShardResult& result,
                             const BlobStore& blobs);
 

@@ -4,7 +4,7 @@
 #include <limits>
 #include <string>
 
-#include "coordinator/testing/small_experiment.h"
+#include "coordinator/testing/invariance_experiment.h"
 #include "core/plan/plan.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -29,11 +29,29 @@ class ResultValidationTest : public ::testing::Test {
     weights_.set_role("weights");
     weights_.set_sha256(*blobs_.Put("weights"));
     weights_.set_size(7);
+    examples_.set_role("examples");
+    examples_.set_sha256(*blobs_.Put("examples"));
+    examples_.set_size(8);
+
+    v1::AlignmentJob& alignment = *alignment_.mutable_spec()->mutable_alignment();
+    *alignment.mutable_data() = SmallDataset(v1::SPLIT_TRAIN, 100);
+    alignment.mutable_anchors()->set_count(30);
+    alignment.set_norm(v1::NORM_L2);
+    alignment.set_most_misaligned(2);
+    v1::InvarianceJob& made = *make_set_.mutable_spec()->mutable_invariance();
+    v1::EvaluateInvarianceJob& evaluated = *evaluate_set_.mutable_spec()->mutable_evaluate_invariance();
+    *made.mutable_data() = *evaluated.mutable_data() = SmallDataset(v1::SPLIT_TEST, 20);
+    made.mutable_sources()->set_count(20);
+    *evaluated.mutable_sources() = made.sources();
+    for (v1::Lease* lease : {&alignment_, &make_set_, &evaluate_set_}) {
+      lease->mutable_range()->set_begin(10);
+      lease->mutable_range()->set_end(20);
+    }
   }
 
   // The status of a valid result after a change to it.
   absl::Status Changed(const v1::Lease& lease, const std::function<void(v1::ShardResult&)>& change) {
-    v1::ShardResult result = ResultFor(lease, weights_);
+    v1::ShardResult result = InvarianceResultFor(lease, lease.spec().has_invariance() ? examples_ : weights_);
     change(result);
     return ValidateResult(lease.spec(), lease.range(), result, blobs_);
   }
@@ -43,7 +61,11 @@ class ResultValidationTest : public ::testing::Test {
   v1::Lease train_;
   v1::Lease evaluate_;
   v1::Lease attack_;
+  v1::Lease alignment_;
+  v1::Lease make_set_;
+  v1::Lease evaluate_set_;
   v1::Artifact weights_;
+  v1::Artifact examples_;
 };
 
 // Turns the record into that of an example that an attack broke at 0.1. Its witness is in no artifact.
@@ -84,7 +106,9 @@ TEST_F(ResultValidationTest, WitnessLiesInTheBallOfItsRadius_UpToRounding) {
 }
 
 TEST_F(ResultValidationTest, ValidResultsPass) {
-  for (const v1::Lease* lease : {&train_, &evaluate_, &attack_}) EXPECT_OK(Changed(*lease, [](v1::ShardResult&) {}));
+  for (const v1::Lease* lease : {&train_, &evaluate_, &attack_, &alignment_, &make_set_, &evaluate_set_}) {
+    EXPECT_OK(Changed(*lease, [](v1::ShardResult&) {}));
+  }
 }
 
 TEST_F(ResultValidationTest, EachViolationIsNamed) {
@@ -155,10 +179,160 @@ TEST_F(ResultValidationTest, EachViolationIsNamed) {
       {train_, [](auto& r) { r.mutable_artifacts(0)->set_sha256(Sha256("lost")); }, "not in the store"},
       {train_, [](auto& r) { r.mutable_artifacts(0)->set_sha256("../../etc/passwd"); }, "not in the store"},
       {train_, [](auto& r) { r.add_records(); }, "a training has no examples"},
+      {train_, [](auto& r) { r.mutable_alignment(); }, "an alignment was not asked for"},
+      {evaluate_, [](auto& r) { r.mutable_alignment(); }, "an alignment was not asked for"},
+      {evaluate_, [](auto& r) { r.mutable_records(0)->set_source(0); }, "has a source, a target or an oracle's label"},
+      {attack_, [](auto& r) { r.mutable_records(0)->set_target(-1); }, "has a source, a target or an oracle's label"},
+      {attack_, [](auto& r) { r.mutable_records(0)->set_oracle_label(1); }, "a source, a target or an oracle's label"},
   };
   for (const auto& [lease, change, message] : cases) {
     EXPECT_THAT(Changed(lease, change), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(message)));
   }
+}
+
+TEST_F(ResultValidationTest, EachViolationOfASetIsNamed) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const struct {
+    const v1::Lease& lease;
+    std::function<void(v1::ShardResult&)> change;
+    const char* message;
+  } cases[] = {
+      {make_set_, [](auto& r) { r.mutable_records()->RemoveLast(); }, "number of records differs: wanted 10, got 9"},
+      {make_set_, [](auto& r) { r.mutable_records(0)->set_index(11); }, "of another example: wanted 10, got 11"},
+      {make_set_, [](auto& r) { r.mutable_records(0)->clear_source(); }, "has no source in the test split: example 10"},
+      {make_set_, [](auto& r) { r.mutable_records(9)->set_source(20); }, "has no source in the test split: example 19"},
+      {make_set_, [](auto& r) { r.mutable_records(0)->set_source(11); },
+       "another's source: example 10, wanted 10, got 11"},
+      {make_set_, [](auto& r) { r.mutable_records(0)->set_label(10); }, "label is out of range: example 10, 10"},
+      {make_set_, [](auto& r) { r.mutable_records(0)->clear_target(); }, "not moved towards another class: example 10"},
+      {make_set_, [](auto& r) { r.mutable_records(0)->set_target(0); }, "towards another class: example 10, 0"},
+      {make_set_, [](auto& r) { r.mutable_records(0)->set_target(-2); }, "towards another class: example 10, -2"},
+      {make_set_, [](auto& r) { r.mutable_records(0)->set_target(10); }, "towards another class: example 10, 10"},
+      {make_set_, [](auto& r) { r.mutable_records(0)->set_oracle_label(1); }, "oracle was asked before"},
+      {make_set_, [](auto& r) { r.mutable_records(0)->clear_nearest(); }, "no distances from its source: example 10"},
+      {make_set_, [&](auto& r) { r.mutable_records(0)->mutable_nearest()->set_l1(nan); }, "distance is negative"},
+      {make_set_, [](auto& r) { r.mutable_records(0)->set_verdict(v1::VERDICT_BROKEN); },
+       "something that is no attack"},
+      {make_set_, [](auto& r) { r.clear_artifacts(); }, "one artifact a shard, its examples; got 0"},
+      {make_set_, [](auto& r) { *r.add_artifacts() = r.artifacts(0); }, "its examples; got 2"},
+      {make_set_, [](auto& r) { r.mutable_artifacts(0)->set_role("witnesses"); }, "its examples; got 1"},
+      {make_set_, [](auto& r) { r.mutable_artifacts(0)->set_sha256(Sha256("lost")); }, "not in the store"},
+      {make_set_, [](auto& r) { *r.add_epochs() = SmallEpoch(0); }, "training metrics"},
+      {make_set_, [](auto& r) { r.mutable_diagnostics(); }, "diagnostics of an attack"},
+      {evaluate_set_, [](auto& r) { r.mutable_records(0)->clear_source(); }, "has no source in the test split"},
+      {evaluate_set_, [](auto& r) { r.mutable_records(0)->set_clean_prediction(-2); }, "prediction is out of range"},
+      {evaluate_set_, [](auto& r) { r.mutable_records(0)->set_adversarial_prediction(10); },
+       "prediction is out of range"},
+      {evaluate_set_, [](auto& r) { r.mutable_records(0)->clear_oracle_label(); }, "nor undecided (-3): example 10, 0"},
+      {evaluate_set_, [](auto& r) { r.mutable_records(0)->set_oracle_label(-2); },
+       "nor undecided (-3): example 10, -2"},
+      {evaluate_set_, [](auto& r) { r.mutable_records(0)->set_oracle_label(10); },
+       "nor undecided (-3): example 10, 10"},
+      {evaluate_set_, [](auto& r) { r.mutable_records(0)->set_target(3); }, "moves nothing towards a class"},
+      {evaluate_set_, [](auto& r) { r.mutable_records(0)->set_broken_at(0); }, "something that is no attack"},
+      {evaluate_set_, [&](auto& r) { *r.add_artifacts() = examples_; }, "artifact was not asked for: examples"},
+  };
+  for (const auto& [lease, change, message] : cases) {
+    EXPECT_THAT(Changed(lease, change), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(message)));
+  }
+}
+
+TEST_F(ResultValidationTest, OracleMayCallAnExampleNoneOfTheseOrLeaveItUndecided_AndSourcesMayBeListed) {
+  for (const int32_t label : {-1, -3}) {
+    EXPECT_OK(Changed(evaluate_set_, [&](auto& r) { r.mutable_records(0)->set_oracle_label(label); }));
+  }
+  EXPECT_OK(Changed(make_set_, [](auto& r) { r.mutable_records(0)->set_target(-1); }));
+  for (v1::Lease lease : {make_set_, evaluate_set_}) {
+    v1::JobSpec& spec = *lease.mutable_spec();
+    (spec.has_invariance() ? spec.mutable_invariance()->mutable_sources()
+                           : spec.mutable_evaluate_invariance()->mutable_sources())
+        ->set_indices_sha256(Sha256("indices"));
+    EXPECT_OK(Changed(lease, [](auto& r) { r.mutable_records(0)->set_source(3); }));
+    EXPECT_THAT(Changed(lease, [](auto& r) { r.mutable_records(0)->set_source(20); }),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("has no source in the test split")));
+  }
+}
+
+TEST_F(ResultValidationTest, EachContradictionInAnAlignmentIsNamed) {
+  using Result = v1::AlignmentResult;
+  const struct {
+    std::function<void(Result&)> change;
+    const char* message;
+  } cases[] = {
+      {[](Result& r) { r.mutable_anchors()->RemoveLast(); }, "number of anchors differs: wanted 10, got 9"},
+      {[](Result& r) { r.mutable_anchors()->SwapElements(0, 1); }, "anchor is another one: wanted 10, got 11"},
+      {[](Result& r) { r.mutable_anchors(0)->set_label(10); }, "label is out of range: anchor 10, 10"},
+      {[](Result& r) { r.mutable_anchors(0)->mutable_nearest_by_class()->RemoveLast(); },
+       "not a distance to each class: anchor 10, wanted 10, got 9"},
+      {[](Result& r) { r.mutable_anchors(0)->set_nearest_by_class(3, 39); }, "not the least of those by class"},
+      {[](Result& r) { r.mutable_anchors(0)->set_nearest_by_class(0, 49); }, "not the least of those by class"},
+      {[](Result& r) { r.mutable_anchors(0)->set_nearest_same(10); }, "is none of the others: anchor 10, 10"},
+      {[](Result& r) { r.mutable_anchors(0)->set_nearest_other(100); }, "is none of the others: anchor 10, 100"},
+      {[](Result& r) { r.mutable_anchors(0)->set_greater(9 * 90 - 4); }, "more triples than there are: anchor 10"},
+      {[](Result& r) { r.mutable_anchors(0)->set_equal(~uint64_t{0}); }, "more triples than there are: anchor 10"},
+      {[](Result& r) { r.mutable_anchors(0)->set_triples(100 * 100 + 1); }, "more triples than there are: anchor 10"},
+      {[](Result& r) { r.mutable_anchors(0)->set_greater(0); }, "contradict its nearest examples: anchor 10"},
+      {[](Result& r) {
+         r.mutable_anchors(0)->set_distance_same(40);
+         r.mutable_anchors(0)->set_nearest_by_class(0, 40);
+         r.mutable_anchors(0)->set_equal(0);
+       },
+       "contradict its nearest examples: anchor 10"},
+      {[](Result& r) { r.mutable_anchors(0)->clear_triples(); }, "more triples than there are: anchor 10"},
+      {[](Result& r) {
+         r.mutable_anchors(0)->set_distance_same(kNoDistance);
+         r.mutable_anchors(0)->set_nearest_by_class(0, kNoDistance);
+       },
+       "contradict its nearest examples: anchor 10"},
+      {[](Result& r) { r.mutable_anchors(0)->set_greater(11); }, "do not add up to the anchors: class 0"},
+      {[](Result& r) { r.mutable_pairs(1)->set_equal(4); }, "do not add up to the anchors: class 0"},
+      {[](Result& r) { r.clear_pairs(); }, "do not add up to the anchors: class 0"},
+      {[](Result& r) { r.mutable_pairs()->SwapElements(1, 2); }, "pairs are not in order: 0 to 1"},
+      {[](Result& r) { r.mutable_pairs(0)->set_from(10); }, "classes that the data set lacks: 10 to 0"},
+      {[](Result& r) { r.mutable_pairs(0)->set_triples(1); }, "pair counts more triples than there are: 0 to 0"},
+      {[](Result& r) { r.mutable_pairs(1)->set_greater(91); }, "pair counts more triples than there are: 0 to 1"},
+      {[](Result& r) { *r.add_most_misaligned() = *r.add_most_misaligned() = r.most_misaligned(0); },
+       "than were asked for: wanted 2, got 3"},
+      {[](Result& r) { *r.add_most_misaligned() = r.most_misaligned(0); }, "or the anchor's second: anchor 10"},
+      {[](Result& r) { r.mutable_most_misaligned(0)->set_anchor(20); }, "not of an anchor of this shard"},
+      {[](Result& r) { r.mutable_most_misaligned(0)->set_same(10); }, "not of three examples: anchor 10"},
+      {[](Result& r) { r.mutable_most_misaligned(0)->set_other(100); }, "not of three examples: anchor 10"},
+      {[](Result& r) { r.mutable_most_misaligned(0)->set_distance_same(49); }, "are not its anchor's: anchor 10"},
+      {[](Result& r) { r.mutable_most_misaligned(0)->set_distance_other(41); }, "are not its anchor's: anchor 10"},
+      {[](Result& r) { r.mutable_most_misaligned(0)->set_gap(0.5); }, "gap is not that of its distances"},
+      {[](Result& r) { r.mutable_most_misaligned(0)->set_gap(std::numeric_limits<double>::quiet_NaN()); },
+       "gap is not that of its distances"},
+  };
+  for (const auto& [change, message] : cases) {
+    EXPECT_THAT(Changed(alignment_, [&](v1::ShardResult& result) { change(*result.mutable_alignment()); }),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(message)));
+  }
+  EXPECT_THAT(Changed(alignment_, [](auto& r) { r.clear_alignment(); }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("number of anchors differs")));
+  EXPECT_THAT(Changed(alignment_, [&](auto& r) { *r.add_artifacts() = examples_; }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no records, files, epochs or diagnostics")));
+  EXPECT_THAT(Changed(alignment_, [](auto& r) { r.add_records(); }),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no records, files, epochs or diagnostics")));
+}
+
+TEST_F(ResultValidationTest, AnchorThatIsAloneInItsClassHasNoTriples) {
+  EXPECT_OK(Changed(alignment_, [](v1::ShardResult& result) {
+    v1::AlignmentResult& alignment = *result.mutable_alignment();
+    alignment.clear_most_misaligned();
+    v1::AnchorAlignment& alone = *alignment.mutable_anchors(0);
+    alone.clear_triples();
+    alone.clear_greater();
+    alone.clear_equal();
+    alone.clear_nearest_same();
+    alone.set_distance_same(kNoDistance);
+    alone.set_nearest_by_class(0, kNoDistance);
+    for (v1::PairAlignment& pair : *alignment.mutable_pairs()) {
+      if (pair.from() != 0) continue;
+      pair.clear_triples();
+      pair.clear_greater();
+      pair.clear_equal();
+    }
+  }));
 }
 
 TEST_F(ResultValidationTest, EpochsOfARunningTrainingFollowWhatIsStored) {

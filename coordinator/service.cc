@@ -56,6 +56,20 @@ ResultDigest DigestOf(const v1::ShardResult& result) {
   return digest;
 }
 
+// The model that a job works on; null: none.
+const v1::ModelRef* ModelOf(const v1::JobSpec& spec) {
+  switch (spec.kind_case()) {
+    case v1::JobSpec::kEvaluate:
+      return &spec.evaluate().model();
+    case v1::JobSpec::kAttack:
+      return &spec.attack().model();
+    case v1::JobSpec::kEvaluateInvariance:
+      return &spec.evaluate_invariance().model();
+    default:
+      return nullptr;
+  }
+}
+
 }  // namespace
 
 CoordinatorService::CoordinatorService(CoordinatorServiceOptions options, ResultStore* store, const BlobStore* blobs)
@@ -217,7 +231,9 @@ void CoordinatorService::NoteWorker(const v1::SyncRequest& request) {
   for (const v1::FinishedAttempt& finished : request.finished()) {
     const std::pair<std::string, uint32_t> key{finished.id().job_digest(), finished.id().shard()};
     const auto before = worker.counted.find(key);
-    const auto done = static_cast<uint64_t>(finished.result().records_size());
+    const v1::ShardResult& result = finished.result();
+    const auto done =
+        static_cast<uint64_t>(result.records_size()) + static_cast<uint64_t>(result.alignment().anchors_size());
     const uint64_t earlier = before == worker.counted.end() ? 0 : before->second;
     if (done > earlier) gained += done - earlier;
     counted.insert_or_assign(key, std::max(earlier, done));
@@ -344,6 +360,8 @@ bool CoordinatorService::IsNeeded(const std::string& sha256) const {
     const auto& inputs = record.job->artifacts();
     return std::find(inputs.begin(), inputs.end(), sha256) != inputs.end() ||
            (record.weights.has_value() && record.weights->sha256() == sha256) ||
+           std::any_of(record.examples.begin(), record.examples.end(),
+                       [&](const auto& made) { return made.second.sha256() == sha256; }) ||
            (record.checkpoint.has_value() && record.checkpoint->sha256() == sha256);
   });
 }
@@ -364,6 +382,7 @@ void CoordinatorService::Stored(StoreWrite& write, uint64_t ticket, std::vector<
     if (const auto job = jobs_.find(result->lease.job); job != jobs_.end()) {
       for (const v1::Artifact& artifact : result->result.artifacts()) {
         if (artifact.role() == "weights") job->second.weights = artifact;
+        if (artifact.role() == "examples") job->second.examples.emplace(result->lease.shard, artifact);
       }
       job->second.epochs.clear();
       leave(std::exchange(job->second.checkpoint, std::nullopt));
@@ -393,13 +412,20 @@ v1::Lease CoordinatorService::MakeLease(const LeaseGranted& granted) const {
   const JobRecord& record = jobs_.at(granted.lease.job);
   const v1::JobSpec& spec = record.job->spec();
   *lease.mutable_spec() = spec;
-  const v1::ModelRef* const model = spec.has_attack()     ? &spec.attack().model()
-                                    : spec.has_evaluate() ? &spec.evaluate().model()
-                                                          : nullptr;
+  const v1::ModelRef* const model = ModelOf(spec);
   if (model != nullptr && model->has_trained_by()) {
     const auto trained = jobs_.find(model->trained_by());
     if (trained != jobs_.end() && trained->second.weights.has_value())
       *lease.mutable_weights() = *trained->second.weights;
+  }
+  if (const auto made = jobs_.find(spec.evaluate_invariance().built_by()); made != jobs_.end()) {
+    for (const auto& [shard, artifact] : made->second.examples) {
+      const v1::Shard& range = made->second.job->shards(static_cast<int>(shard));
+      if (range.end() <= granted.range.begin || range.begin() >= granted.range.end) continue;
+      v1::LeasedExamples& examples = *lease.add_examples();
+      *examples.mutable_artifact() = artifact;
+      *examples.mutable_range() = range;
+    }
   }
   if (record.checkpoint.has_value()) {
     *lease.mutable_checkpoint() = *record.checkpoint;

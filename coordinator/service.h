@@ -98,9 +98,10 @@ class CoordinatorService {
   class Outbox;
   struct JobRecord {
     std::shared_ptr<const v1::Job> job;
-    std::optional<v1::Artifact> weights;     // of a training, once committed
-    std::optional<v1::Artifact> checkpoint;  // of a training that is not committed
-    std::vector<v1::EpochMetrics> epochs;    // that `checkpoint` holds
+    std::optional<v1::Artifact> weights;        // of a training, once committed
+    std::map<uint32_t, v1::Artifact> examples;  // of what makes invariance-based ones, by committed shard
+    std::optional<v1::Artifact> checkpoint;     // of a training that is not committed
+    std::vector<v1::EpochMetrics> epochs;       // that `checkpoint` holds
   };
   struct ExperimentRecord {
     std::vector<std::string> jobs;

@@ -1,7 +1,10 @@
 // Users: experiments, their status and results; and the ends of calls that are held.
 #include <algorithm>
+#include <optional>
 #include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -11,6 +14,7 @@
 #include "core/plan/plan.h"
 #include "core/plan/work_estimate.h"
 #include "core/statistics/aggregate.h"
+#include "core/statistics/invariance_rows.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
@@ -46,6 +50,24 @@ absl::Status CheckArtifacts(const v1::Plan& plan, const BlobStore& blobs) {
       absl::StrJoin(missing.begin(), end, ", "),
       missing.size() > kMaxListedArtifacts ? absl::StrCat(" and ", missing.size() - kMaxListedArtifacts, " more")
                                            : ""));
+}
+
+// What the store has of the plan's committed jobs.
+absl::StatusOr<CountedJobs> CountJobs(const v1::Plan& plan, ResultStore& store) {
+  CountedJobs counted;
+  std::vector<std::string> on_the_data;
+  for (const v1::Job& job : plan.jobs()) {
+    if (job.spec().has_evaluate() || job.spec().has_attack()) on_the_data.push_back(job.digest());
+    if (!job.spec().has_alignment()) continue;
+    ABSL_ASSIGN_OR_RETURN(std::vector<v1::AlignmentResult> shards, store.ReadAlignment(job.digest()));
+    if (!shards.empty()) counted.alignments.emplace(job.digest(), std::move(shards));
+  }
+  ABSL_ASSIGN_OR_RETURN(counted.verdicts, store.CountVerdicts(on_the_data));
+  for (const auto& [evaluation, attacks] : AttacksBesideEvaluations(plan)) {
+    ABSL_ASSIGN_OR_RETURN(std::optional<InvarianceRecords> records, store.ReadInvariance(evaluation, attacks));
+    if (records.has_value()) counted.invariance.emplace(evaluation, *std::move(records));
+  }
+  return counted;
 }
 
 }  // namespace
@@ -113,6 +135,7 @@ void CoordinatorService::AddExperiment(StoredExperiment stored, bool active, boo
     if (!job.checkpoint.has_value()) job.epochs.clear();
     jobs_.try_emplace(planned.digest, JobRecord{.job = std::make_shared<const v1::Job>(std::move(job.job)),
                                                 .weights = std::move(job.weights),
+                                                .examples = std::move(job.examples),
                                                 .checkpoint = std::move(job.checkpoint),
                                                 .epochs = std::move(job.epochs)});
   }
@@ -198,12 +221,8 @@ absl::StatusOr<v1::ResultsResponse> CoordinatorService::Results(const std::strin
   v1::ResultsResponse response;
   for (const std::string& name : names) {
     ABSL_ASSIGN_OR_RETURN(const StoredPlan stored, store_->ReadPlan(name));
-    std::vector<std::string> jobs;
-    for (const v1::Job& job : stored.plan.jobs()) {
-      if (!job.spec().has_train()) jobs.push_back(job.digest());
-    }
-    ABSL_ASSIGN_OR_RETURN(const auto counts, store_->CountVerdicts(jobs));
-    for (v1::MetricRow& row : Aggregate(stored.experiment, stored.plan, counts)) *response.add_rows() = std::move(row);
+    ABSL_ASSIGN_OR_RETURN(const CountedJobs counted, CountJobs(stored.plan, *store_));
+    for (v1::MetricRow& row : Aggregate(stored.experiment, stored.plan, counted)) *response.add_rows() = std::move(row);
   }
   return response;
 }

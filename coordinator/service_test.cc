@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,7 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "coordinator/store/sqlite_store.h"
-#include "coordinator/testing/small_experiment.h"
+#include "coordinator/testing/invariance_experiment.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/status_matchers.h"
@@ -25,6 +26,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 using ::testing::SizeIs;
 
 // Fails every write from a given moment on, or makes writes wait, as a disk does.
@@ -76,6 +78,13 @@ class FailingStore : public ResultStore {
   }
   absl::StatusOr<std::map<std::string, VerdictCounts>> CountVerdicts(const std::vector<std::string>& jobs) override {
     return store_->CountVerdicts(jobs);
+  }
+  absl::StatusOr<std::optional<InvarianceRecords>> ReadInvariance(const std::string& evaluation,
+                                                                  const std::vector<std::string>& attacks) override {
+    return store_->ReadInvariance(evaluation, attacks);
+  }
+  absl::StatusOr<std::vector<v1::AlignmentResult>> ReadAlignment(const std::string& job) override {
+    return store_->ReadAlignment(job);
   }
   absl::StatusOr<std::vector<v1::ExampleRecord>> ReadExamples(const std::string& job, uint64_t from,
                                                               uint32_t limit) override {
@@ -190,6 +199,12 @@ class ServiceTest : public ::testing::Test {
     artifact.set_size(bytes.size());
     return artifact;
   }
+  // A valid result of any lease but a training's; a set's examples are put first.
+  v1::ShardResult ResultOf(const v1::Lease& lease) {
+    v1::Artifact examples;
+    if (lease.spec().has_invariance()) examples = Put("examples", absl::StrCat("examples ", lease.range().begin()));
+    return InvarianceResultFor(lease, examples);
+  }
   // Epochs [first, end) of a training, which is at `checkpoint` then.
   v1::SyncRequest Epochs(const v1::Lease& lease, uint32_t first, uint32_t end, const v1::Artifact& checkpoint) {
     v1::SyncRequest request = Request(0);
@@ -279,7 +294,7 @@ TEST_F(ServiceTest, CallerGoesAway_WorkIsNotLeasedToIt) {
 
 TEST_F(ServiceTest, ArtifactsAreMissing_SubmissionIsRefusedWithTheirNames) {
   v1::SubmitRequest request = EvaluationExperiment("e", 4, 1);
-  (*request.mutable_inputs()->mutable_torchscript_sha256())["model.pt"] = Sha256("elsewhere");
+  (*request.mutable_inputs()->mutable_file_sha256())["model.pt"] = Sha256("elsewhere");
   EXPECT_THAT(Submit(request), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(Sha256("elsewhere"))));
   EXPECT_THAT(service_->Status("e"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no such experiment")));
 }
@@ -425,6 +440,117 @@ TEST_F(ServiceTest, WorkerCallsAnInputItsCheckpoint_TheInputStays) {
   Sync(Epochs(lease, 0, 1, Put("checkpoint", "train images")));
   EXPECT_EQ(Sync(Epochs(lease, 1, 2, Put("checkpoint", "after two"))).epochs_stored(0).count(), 2u);
   EXPECT_TRUE(blobs_->Has(Sha256("train images")));
+}
+
+TEST_F(ServiceTest, WorkerCallsExamplesOfASetItsCheckpoint_TheyStay) {
+  ASSERT_OK(Submit(InvarianceExperiment("set", 20)));
+  v1::SyncRequest request = Request(0);
+  v1::SyncResponse response = Sync(Request(32));
+  for (const v1::Lease& lease : response.leases()) {
+    if (lease.spec().has_invariance()) *request.add_finished() = Finished(lease, ResultOf(lease));
+  }
+  EXPECT_THAT(Sync(request).acknowledged(), SizeIs(1));
+  ASSERT_OK(Submit(TrainingExperiment("e", 3)));
+  response = Sync(Request(32));
+  for (const v1::Lease& lease : response.leases()) {
+    if (!lease.spec().has_train()) continue;
+    Sync(Epochs(lease, 0, 1, Put("checkpoint", "examples 0")));
+    EXPECT_EQ(Sync(Epochs(lease, 1, 2, Put("checkpoint", "after two"))).epochs_stored(0).count(), 2u);
+  }
+  EXPECT_TRUE(blobs_->Has(Sha256("examples 0")));
+}
+
+TEST_F(ServiceTest, SetIsMadeInOtherPiecesThanItIsEvaluatedIn_LeasesBringTheFilesOfTheirRange_AlsoAfterRestarts) {
+  ASSERT_OK(Submit(InvarianceExperiment("made", 8)));
+  v1::SyncRequest request = Request(0);
+  v1::SyncResponse response = Sync(Request(32));
+  for (const v1::Lease& lease : response.leases()) {
+    EXPECT_FALSE(lease.spec().has_evaluate_invariance()) << "there is no set yet";
+    const bool last_of_set = lease.spec().has_invariance() && lease.range().end() == 20;
+    if (!last_of_set) *request.add_finished() = Finished(lease, ResultOf(lease));
+  }
+  EXPECT_THAT(Sync(request).acknowledged(), SizeIs(7));  // of a model 2, of the set 2, of the distance 3
+  Restart();
+  response = Sync(Request(32));
+  ASSERT_THAT(response.leases(), SizeIs(1));
+  Finish(response.leases(0), ResultOf(response.leases(0)));
+  // The same set, but asked about another oracle's labels.
+  v1::SubmitRequest again = InvarianceExperiment("evaluated", 5);
+  again.mutable_experiment()->mutable_invariance(0)->mutable_oracle()->mutable_nearest()->set_neighbours(1);
+  ASSERT_OK(Submit(again));
+
+  for (const bool restarted : {false, true}) {
+    if (restarted) Restart();
+    std::map<std::string, std::vector<std::string>> brought;  // ranges of leases, ranges of files
+    const auto name = [](const v1::Shard& range) { return absl::StrCat(range.begin(), "-", range.end()); };
+    response = Sync(Request(32));
+    for (const v1::Lease& lease : response.leases()) {
+      EXPECT_TRUE(lease.spec().has_evaluate_invariance());
+      for (const v1::LeasedExamples& examples : lease.examples()) {
+        brought[name(lease.range())].push_back(name(examples.range()));
+        EXPECT_EQ(examples.artifact().role(), "examples");
+        EXPECT_EQ(examples.artifact().sha256(), Sha256(absl::StrCat("examples ", examples.range().begin())));
+      }
+    }
+    EXPECT_THAT(brought, ElementsAre(Pair("0-5", ElementsAre("0-8")), Pair("0-8", ElementsAre("0-8")),
+                                     Pair("10-15", ElementsAre("8-16")), Pair("15-20", ElementsAre("8-16", "16-20")),
+                                     Pair("16-20", ElementsAre("16-20")), Pair("5-10", ElementsAre("0-8", "8-16")),
+                                     Pair("8-16", ElementsAre("8-16"))));
+  }
+}
+
+TEST_F(ServiceTest, TrainedModelIsEvaluatedOnASet_ItsLeasesBringWeightsAndExamples) {
+  v1::SubmitRequest both = TrainingExperiment("e", 1);
+  const v1::SubmitRequest with_set = InvarianceExperiment("e", 20);
+  *both.mutable_experiment()->mutable_invariance() = with_set.experiment().invariance();
+  ASSERT_OK(Submit(both));
+  const v1::Artifact weights = Put("weights", "the weights");
+  int evaluated = 0;
+  for (int round = 0; round < 3; ++round) {
+    v1::SyncRequest request = Request(0);
+    const v1::SyncResponse response = Sync(Request(32));
+    for (const v1::Lease& lease : response.leases()) {
+      const v1::JobSpec& spec = lease.spec();
+      *request.add_finished() = Finished(lease, spec.has_train() ? ResultFor(lease, weights) : ResultOf(lease));
+      if (!spec.has_evaluate_invariance()) continue;
+      ++evaluated;
+      EXPECT_EQ(lease.weights().sha256(), weights.sha256());
+      EXPECT_THAT(lease.examples(), SizeIs(1));
+    }
+    if (!request.finished().empty()) Sync(request);
+    if (StatusOf("e").finished()) break;
+  }
+  EXPECT_EQ(evaluated, 1);
+  EXPECT_TRUE(StatusOf("e").finished());
+}
+
+TEST_F(ServiceTest, ResultsHaveSetsAndDistancesBesideAccuracies) {
+  v1::SubmitRequest experiment = InvarianceExperiment("e", 8);
+  AddFgsm(experiment, {0.1, 0.3});
+  ASSERT_OK(Submit(experiment));
+  for (int round = 0; round < 2; ++round) {
+    v1::SyncRequest request = Request(0);
+    const v1::SyncResponse response = Sync(Request(32));
+    for (const v1::Lease& lease : response.leases()) {
+      *request.add_finished() = Finished(lease, ResultOf(lease));
+    }
+    Sync(request);
+  }
+  ASSERT_TRUE(StatusOf("e").finished());
+  std::map<std::string, double> values;
+  const v1::ResultsResponse results = *service_->Results("e");
+  for (const v1::MetricRow& row : results.rows()) {
+    values[absl::StrCat(row.metric(), " ", row.attack(), " ", row.norm(), " ", row.epsilon())] = row.value();
+  }
+  EXPECT_DOUBLE_EQ(values["clean_accuracy   0"], 0.8);
+  EXPECT_DOUBLE_EQ(values["robust_accuracy fgsm linf 0.3"], 0.5);
+  EXPECT_DOUBLE_EQ(values["changed linf  0"], 0.5);
+  EXPECT_DOUBLE_EQ(values["invariance_error linf  0"], 0.5);
+  EXPECT_DOUBLE_EQ(values["inside_robust_radius linf linf 0"], 1.0);
+  EXPECT_DOUBLE_EQ(values["sensitivity_error linf linf 0.1"], 0.5);
+  EXPECT_DOUBLE_EQ(values["misaligned_share l2 l2 0"], 15.0 / 810);
+  EXPECT_DOUBLE_EQ(values["within_radius l2 l2 0.025"], 1.0);
+  EXPECT_DOUBLE_EQ(values["nearest_neighbour_error l2 l2 0"], 1.0);
 }
 
 TEST_F(ServiceTest, StoreIsSlow_WorkerThatWaitsForItKeepsItsLeases) {

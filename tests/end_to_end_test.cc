@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/artifact/npy.h"
 #include "core/fault_point.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -99,13 +100,13 @@ class EndToEndTest : public ::testing::Test {
   }
 
   // What an undisturbed run must equal, bit for bit.
-  Snapshot Take(const std::string& dir) const {
+  Snapshot Take(const std::string& dir, const std::string& name = "tiny") const {
     Snapshot snapshot;
-    const ProcessResult results = RunProcess(Tightrope({"results", "tiny", "--dir", dir, "--format", "json"}));
+    const ProcessResult results = RunProcess(Tightrope({"results", name, "--dir", dir, "--format", "json"}));
     EXPECT_EQ(results.exit_code, 0) << results.err;
     snapshot.results = results.out;
     const ProcessResult examples =
-        RunProcess(Tightrope({"export", "tiny", "--dir", dir, "--what", "examples", "--format", "csv"}));
+        RunProcess(Tightrope({"export", name, "--dir", dir, "--what", "examples", "--format", "csv"}));
     EXPECT_EQ(examples.exit_code, 0) << examples.err;
     snapshot.examples = examples.out;
     for (const auto& row : Query(dir, "SELECT sha256 FROM artifacts")) snapshot.artifacts.insert(row[0]);
@@ -169,6 +170,67 @@ TEST_F(EndToEndTest, ResultsAreBitIdenticalWithOneTwoAndFourWorkers) {
   EXPECT_GT(snapshots[1].artifacts.size(), 4u);
   EXPECT_EQ(snapshots[1], snapshots[2]);
   EXPECT_EQ(snapshots[1], snapshots[4]);
+}
+
+TEST_F(EndToEndTest, BothSidesOfRobustnessAreTheSameWithOneWorkerAndThree) {
+  WriteFile(root_ / "both.yaml", R"(name: both
+dataset: mnist
+examples: {start: 10, count: 40}
+seeds: [1, 2]
+models:
+  - architecture: {mlp: {hidden: [16]}}
+training:
+  - {method: standard, epochs: 1, batch_size: 64}
+attacks:
+  - {method: pgd, norm: linf, epsilon: [0.05, 0.2], steps: 3}
+invariance:
+  - {name: moved, method: linf, epsilon: 0.2, shifts: 3, rotations: 3, shard_size: 7, oracle: nearest}
+  - {name: few pixels, method: l0, transforms: 20, shard_size: 15, oracle: nearest}
+  - {name: between, method: interpolate, norm: l2, epsilon: 2, oracle: {labels: votes.csv}}
+  - {name: given, method: {file: {path: given.npy}}, sources: sources.npy, oracle: dataset}
+alignment:
+  - {norm: [l2, linf], shard_size: 100, radii: [0.5]}
+shard_size: 20
+)");
+  std::string votes = "index,somebody\n";
+  for (int i = 0; i < 40; ++i) votes += std::to_string(i) + "," + std::to_string(i % 3) + "\n";
+  WriteFile(root_ / "votes.csv", votes);
+  WriteFile(root_ / "given.npy", WriteNpy(std::vector<float>(2 * 28 * 28, 0.5f), {2, 28, 28}));
+  WriteFile(root_ / "sources.npy", WriteIndexNpy({15, 12}));
+
+  std::map<int, Snapshot> snapshots;
+  for (const int workers : {1, 3}) {
+    const std::string dir = "workers-" + std::to_string(workers);
+    const ProcessResult run =
+        RunProcess(Tightrope({"run", "both.yaml", "--dir", dir, "--workers", std::to_string(workers)}));
+    ASSERT_EQ(run.exit_code, 0) << run.out << run.err;
+    EXPECT_THAT(run.out, AllOf(HasSubstr("few pixels"), HasSubstr("linf")));
+    snapshots[workers] = Take(dir, "both");
+  }
+  EXPECT_EQ(snapshots[1], snapshots[3]);
+
+  std::map<std::string, std::set<std::string>> metrics;  // of each set and distance
+  for (const nlohmann::json& row : nlohmann::json::parse(snapshots[1].results)) {
+    if (row["attack"].is_string()) metrics[row["attack"]].insert(row["metric"].get<std::string>());
+    if (row["metric"] == "changed" && row["attack"] == "given") {
+      EXPECT_EQ(row["value"], 0);
+      EXPECT_EQ(row["n"], row["seeds"].get<std::string>() == "1 2" ? 4 : 2);
+    }
+    if (row["metric"] == "misaligned_share") {
+      EXPECT_EQ(row["n"], 640ull * 63 * 576);
+    }
+  }
+  for (const char* set : {"moved", "few pixels", "between", "given"}) {
+    EXPECT_THAT(metrics[set], IsSupersetOf({"changed", "agreement", "sensitivity_error"})) << set;
+  }
+  EXPECT_THAT(metrics["between"], IsSupersetOf({"keep_rate", "agreement_changed", "inside_robust_radius"}));
+  for (const char* distance : {"l2", "linf"}) {
+    EXPECT_THAT(metrics[distance], IsSupersetOf({"misaligned_share", "nearest_neighbour_error", "within_radius"}));
+  }
+
+  const ProcessResult again = RunProcess(Tightrope({"run", "both.yaml", "--dir", "workers-1", "--workers", "1"}));
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_EQ(Take("workers-1", "both"), snapshots[1]);
 }
 
 TEST_F(EndToEndTest, SecondRunFindsEverythingCachedAndPrintsTheSameBytes) {

@@ -35,15 +35,18 @@ class FakeTransfer final : public ArtifactTransfer {
   absl::StatusOr<bool> IsMissing(const std::string&) override { return absl::UnimplementedError("missing"); }
 
   // A data set of one image whose only pixel is `pixel`.
-  v1::DatasetRef Add(char pixel) {
-    const std::string images = IdxImageBytes(1, 1, 1, std::string(1, pixel));
-    const std::string labels = IdxLabelBytes(std::string(1, '\0'));
+  v1::DatasetRef Add(char pixel) { return Add(std::string(1, pixel)); }
+  // A data set of images of one pixel.
+  v1::DatasetRef Add(const std::string& pixels) {
+    const uint32_t count = static_cast<uint32_t>(pixels.size());
+    const std::string images = IdxImageBytes(count, 1, 1, pixels);
+    const std::string labels = IdxLabelBytes(std::string(count, '\0'));
     files[Sha256(images)] = images;
     files[Sha256(labels)] = labels;
     v1::DatasetRef ref;
     ref.set_images_sha256(Sha256(images));
     ref.set_labels_sha256(Sha256(labels));
-    ref.set_count(1);
+    ref.set_count(count);
     ref.set_channels(1);
     ref.set_height(1);
     ref.set_width(1);
@@ -113,6 +116,30 @@ TEST_F(DatasetCacheTest, FilesThatAreNotWhatTheReferenceSays_AreRefused) {
   v1::DatasetRef ref = transfer_.Add(1);
   ref.set_count(2);
   EXPECT_THAT(datasets_->Get(ref, never_), StatusIs(absl::StatusCode::kInvalidArgument, _));
+}
+
+TEST_F(DatasetCacheTest, CandidatesArePreparedOnceForEachChoice) {
+  const v1::DatasetRef ref = transfer_.Add("abc");
+  const auto all = datasets_->Candidates(ref, {}, never_);
+  const auto also_all = datasets_->Candidates(ref, {.count = 3}, never_);
+  ASSERT_OK(all);
+  ASSERT_OK(also_all);
+  EXPECT_EQ(all->get(), also_all->get());
+  const auto data = datasets_->Get(ref, never_);
+  ASSERT_OK(data);
+  EXPECT_EQ((*all)->images, *data) << "images are not copied where all of them are candidates";
+  const auto two = datasets_->Candidates(ref, {.count = 2}, never_);
+  ASSERT_OK(two);
+  EXPECT_EQ((*two)->images->count, 2u);
+  EXPECT_FALSE((*two)->bits);
+  const auto as_bits = datasets_->Candidates(ref, {.count = 2, .as_bits = true}, never_);
+  ASSERT_OK(as_bits);
+  EXPECT_TRUE((*as_bits)->bits);
+}
+
+TEST_F(DatasetCacheTest, MoreCandidatesThanTheTrainingSetHas_AreRefused) {
+  EXPECT_THAT(datasets_->Candidates(transfer_.Add("abc"), {.count = 4}, never_).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, _));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "worker/shard_runner.h"
 
+#include <algorithm>
 #include <list>
 #include <optional>
 #include <utility>
@@ -11,7 +12,14 @@
 #include "core/artifact/npy.h"
 #include "core/artifact/safetensors.h"
 #include "core/fault_point.h"
+#include "core/oracle/label_table.h"
+#include "core/oracle/oracle.h"
+#include "core/robustness/alignment/run_alignment.h"
 #include "core/robustness/attack/run_attack.h"
+#include "core/robustness/evaluation/evaluate_invariance.h"
+#include "core/robustness/evaluation/model_oracle.h"
+#include "core/robustness/invariance/invariance_candidates.h"
+#include "core/robustness/invariance/run_invariance.h"
 #include "core/robustness/model/classifier.h"
 #include "core/robustness/model/kernel_choice.h"
 #include "core/robustness/torch.h"
@@ -19,12 +27,13 @@
 #include "core/status_macros.h"
 #include "core/steady_clock.h"
 #include "spdlog/spdlog.h"
+#include "worker/invariance_inputs.h"
 
 namespace tightrope {
 namespace {
 
-// Models kept by an executor: the one in use with its surrogate, and the one before, for two jobs whose shards
-// alternate.
+// Models kept by an executor: the one in use with its surrogate or oracle, and the one before, for two jobs whose
+// shards alternate.
 constexpr size_t kModelsKept = 3;
 
 v1::Artifact MakeArtifact(const std::string& sha256, size_t size, const std::string& role) {
@@ -42,6 +51,14 @@ uint64_t DrawSeed(const v1::Lease& lease) {
   return absl::SimpleHexAtoi(absl::string_view(digest).substr(0, 16), &seed) ? seed : 0;
 }
 
+// Of evaluations, of attacks, and of what makes invariance-based examples.
+auto Callback(const Cancellation& cancellation, ShardObserver& observer) {
+  return [&cancellation, &observer](const auto& progress) {
+    observer.Progress(progress.fraction, progress.examples_done);
+    return !cancellation.cancelled();
+  };
+}
+
 class TorchShardRunner final : public ShardRunner {
  public:
   TorchShardRunner(const std::string& device, ArtifactCache& artifacts, DatasetCache& datasets, KernelTable& kernels)
@@ -56,6 +73,12 @@ class TorchShardRunner final : public ShardRunner {
         return Evaluate(lease, cancellation, observer);
       case v1::JobSpec::kAttack:
         return Attack(lease, cancellation, observer);
+      case v1::JobSpec::kAlignment:
+        return Align(lease, cancellation, observer);
+      case v1::JobSpec::kInvariance:
+        return MakeInvariance(lease, cancellation, observer);
+      case v1::JobSpec::kEvaluateInvariance:
+        return EvaluateInvariance(lease, cancellation, observer);
       case v1::JobSpec::KIND_NOT_SET:
         break;
     }
@@ -179,11 +202,102 @@ class TorchShardRunner final : public ShardRunner {
     return result;
   }
 
-  static EvaluationCallback Callback(const Cancellation& cancellation, ShardObserver& observer) {
-    return [&cancellation, &observer](const EvaluationProgress& progress) {
-      observer.Progress(progress.fraction, progress.examples_done);
-      return !cancellation.cancelled();
-    };
+  absl::StatusOr<v1::ShardResult> Align(const v1::Lease& lease, const Cancellation& cancellation,
+                                        ShardObserver& observer) {
+    const v1::AlignmentJob& job = lease.spec().alignment();
+    ABSL_ASSIGN_OR_RETURN(const std::shared_ptr<const Dataset> data, datasets_.Get(job.data(), cancellation));
+    v1::ShardResult result;
+    ABSL_ASSIGN_OR_RETURN(*result.mutable_alignment(),
+                          RunAlignment(job, lease.range(), *data, [&](const MisalignmentProgress& progress) {
+                            observer.Progress(progress.fraction, progress.anchors_done);
+                            return !cancellation.cancelled();
+                          }));
+    return result;
+  }
+
+  absl::StatusOr<v1::ShardResult> MakeInvariance(const v1::Lease& lease, const Cancellation& cancellation,
+                                                 ShardObserver& observer) {
+    const v1::InvarianceJob& job = lease.spec().invariance();
+    ABSL_ASSIGN_OR_RETURN(const std::shared_ptr<const Dataset> data, datasets_.Get(job.data(), cancellation));
+    ABSL_ASSIGN_OR_RETURN(const std::vector<uint64_t> indices,
+                          ReadSources(job.sources(), lease.range(), *data, artifacts_, cancellation));
+    ABSL_ASSIGN_OR_RETURN(const std::shared_ptr<const InvarianceCandidates> candidates,
+                          datasets_.Candidates(job.training(), CandidatesOf(job.set()), cancellation));
+    ABSL_ASSIGN_OR_RETURN(
+        const MadeExamples outcome,
+        RunInvariance(job, lease.id().job_digest(), {.begin = lease.range().begin(), .indices = indices, .data = *data},
+                      *candidates, Callback(cancellation, observer)));
+    v1::ShardResult result;
+    result.mutable_records()->Add(outcome.records.begin(), outcome.records.end());
+    const std::string npy = WriteNpy(
+        outcome.examples, {static_cast<int64_t>(outcome.records.size()), data->channels, data->height, data->width});
+    ABSL_RETURN_IF_ERROR(AddArtifact(npy, "examples", cancellation, result));
+    return result;
+  }
+
+  absl::StatusOr<v1::ShardResult> EvaluateInvariance(const v1::Lease& lease, const Cancellation& cancellation,
+                                                     ShardObserver& observer) {
+    const v1::EvaluateInvarianceJob& job = lease.spec().evaluate_invariance();
+    ABSL_ASSIGN_OR_RETURN(const std::shared_ptr<const Dataset> data, datasets_.Get(job.data(), cancellation));
+    ABSL_ASSIGN_OR_RETURN(const std::vector<uint64_t> indices,
+                          ReadSources(job.sources(), lease.range(), *data, artifacts_, cancellation));
+    ABSL_ASSIGN_OR_RETURN(const std::vector<float> examples, ReadExamples(lease, *data, artifacts_, cancellation));
+    ABSL_ASSIGN_OR_RETURN(const OracleInUse asked, MakeOracle(lease, *data, cancellation));
+    ABSL_ASSIGN_OR_RETURN(Classifier* const classifier, Model(job.model(), job.data(), lease, cancellation));
+    classifier->SeedDraws(DrawSeed(lease));
+    ABSL_ASSIGN_OR_RETURN(
+        const std::vector<v1::ExampleRecord> records,
+        RunInvarianceEvaluation({.begin = lease.range().begin(), .indices = indices, .data = *data}, examples,
+                                *classifier, *asked.oracle, Callback(cancellation, observer)));
+    v1::ShardResult result;
+    result.mutable_records()->Add(records.begin(), records.end());
+    return result;
+  }
+
+  struct OracleInUse {
+    std::shared_ptr<const Dataset> training;  // what it looks at, if anything
+    std::unique_ptr<Oracle> oracle;
+  };
+  // One that asks a model is valid for as long as that model: until the next call of Model but one.
+  absl::StatusOr<OracleInUse> MakeOracle(const v1::Lease& lease, const Dataset& data,
+                                         const Cancellation& cancellation) {
+    const v1::EvaluateInvarianceJob& job = lease.spec().evaluate_invariance();
+    const v1::OracleRef& ref = job.oracle();
+    OracleInUse asked;
+    switch (ref.oracle_case()) {
+      case v1::OracleRef::kDataset:
+        asked.oracle = MakeDatasetOracle(data.labels);
+        return asked;
+      case v1::OracleRef::kLabelsSha256: {
+        ABSL_ASSIGN_OR_RETURN(const std::string file, artifacts_.Read(ref.labels_sha256(), cancellation));
+        absl::StatusOr<LabelTable> table =
+            LabelTable::Parse(file, {.examples = job.sources().count(), .classes = data.classes});
+        ABSL_RETURN_IF_ERROR(table.status()) << "the oracle's table of labels";
+        asked.oracle = MakeTableOracle(*std::move(table));
+        return asked;
+      }
+      case v1::OracleRef::kNearest: {
+        ABSL_ASSIGN_OR_RETURN(asked.training, datasets_.Get(ref.training(), cancellation));
+        if (asked.training->channels != data.channels || asked.training->height != data.height ||
+            asked.training->width != data.width) {
+          return absl::InvalidArgumentError("the oracle's training images are of another shape than the examples");
+        }
+        ABSL_ASSIGN_OR_RETURN(asked.oracle,
+                              MakeNearestOracle(*asked.training, {.begin = ref.nearest().first(),
+                                                                  .neighbours = ref.nearest().neighbours()}));
+        return asked;
+      }
+      case v1::OracleRef::kTorchscriptSha256: {
+        v1::ModelRef model;
+        model.set_torchscript_sha256(ref.torchscript_sha256());
+        ABSL_ASSIGN_OR_RETURN(Classifier* const classifier, Model(model, job.data(), lease, cancellation));
+        asked.oracle = MakeModelOracle(*classifier, ShapeOf(data));
+        return asked;
+      }
+      case v1::OracleRef::ORACLE_NOT_SET:
+        break;
+    }
+    return absl::InvalidArgumentError("the job names no oracle that this worker knows; update the worker");
   }
 
   KernelChooser Chooser(const Cancellation& cancellation) const {

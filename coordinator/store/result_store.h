@@ -18,6 +18,7 @@
 #include "absl/types/span.h"
 #include "coordinator/store/stored_job.h"
 #include "core/statistics/aggregate.h"
+#include "core/statistics/invariance_rows.h"
 #include "tightrope/v1/coordinator.pb.h"
 #include "tightrope/v1/experiment.pb.h"
 #include "tightrope/v1/plan.pb.h"
@@ -73,6 +74,8 @@ using StoreWrite = std::variant<StoreSubmission, StoreResult, StoreAttempt, Stor
 struct StoredJob {
   v1::Job job;
   std::optional<v1::Artifact> weights;  // of a committed training
+  // Of a job that makes invariance-based examples: those of its committed shards.
+  std::map<uint32_t, v1::Artifact> examples;
   std::optional<v1::Artifact> checkpoint;
   std::vector<v1::EpochMetrics> epochs;
   std::vector<RestoredShard> restored;
@@ -121,6 +124,12 @@ class ResultStore {
   virtual absl::StatusOr<std::vector<std::string>> FindCommitted(const std::vector<std::string>& jobs) = 0;
   // Of the given jobs that are committed as a whole.
   virtual absl::StatusOr<std::map<std::string, VerdictCounts>> CountVerdicts(const std::vector<std::string>& jobs) = 0;
+  // The examples of an evaluation on a set, with what the given attack jobs found on their sources. Of an evaluation
+  // that is not committed as a whole nothing, of such attacks no entry.
+  virtual absl::StatusOr<std::optional<InvarianceRecords>> ReadInvariance(const std::string& evaluation,
+                                                                          const std::vector<std::string>& attacks) = 0;
+  // Of the shards in their order; none of a job that is not committed as a whole.
+  virtual absl::StatusOr<std::vector<v1::AlignmentResult>> ReadAlignment(const std::string& job) = 0;
   // Up to `limit` records of committed shards with an index of at least `from`, ascending.
   virtual absl::StatusOr<std::vector<v1::ExampleRecord>> ReadExamples(const std::string& job, uint64_t from,
                                                                       uint32_t limit) = 0;

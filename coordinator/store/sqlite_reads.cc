@@ -85,6 +85,8 @@ absl::StatusOr<StoredExperiment> SqliteStore::ReadExperiment(const std::string& 
       if (query.Text(4) == "train") {
         ABSL_RETURN_IF_ERROR(ReadTraining(query.Int(0), job));
         job.cached_examples = 0;
+      } else if (job.job.spec().has_invariance()) {
+        ABSL_RETURN_IF_ERROR(ReadSetExamples(query.Int(0), job));
       }
     }
   }();
@@ -145,6 +147,16 @@ absl::Status SqliteStore::ReadShards(int64_t job, StoredJob& stored) {
   }
 }
 
+absl::Status SqliteStore::ReadSetExamples(int64_t job, StoredJob& stored) {
+  Query query = reader_->Prepare("SELECT shard, sha256, size FROM artifacts WHERE job = ? AND role = 'examples'");
+  query.Bind(job);
+  while (true) {
+    ABSL_ASSIGN_OR_RETURN(const bool row, query.Next());
+    if (!row) return absl::OkStatus();
+    stored.examples.emplace(static_cast<uint32_t>(query.Int(0)), ToArtifact("examples", query.Text(1), query.Int(2)));
+  }
+}
+
 absl::Status SqliteStore::ReadTraining(int64_t job, StoredJob& stored) {
   {
     Query query = reader_->Prepare("SELECT sha256, size FROM artifacts WHERE job = ? AND role = 'weights'");
@@ -199,11 +211,15 @@ absl::StatusOr<std::vector<std::string>> SqliteStore::FindCommitted(const std::v
   const absl::MutexLock lock(&read_mutex_);
   std::vector<std::string> committed;
   for (const std::string& job : jobs) {
-    Query query = reader_->Prepare("SELECT 1 FROM jobs WHERE digest = ? AND uncommitted = 0");
-    ABSL_ASSIGN_OR_RETURN(const bool row, query.Bind(job).Next());
-    if (row) committed.push_back(job);
+    ABSL_ASSIGN_OR_RETURN(const bool is_committed, IsCommitted(job));
+    if (is_committed) committed.push_back(job);
   }
   return committed;
+}
+
+absl::StatusOr<bool> SqliteStore::IsCommitted(const std::string& job) {
+  Query query = reader_->Prepare("SELECT 1 FROM jobs WHERE digest = ? AND uncommitted = 0");
+  return query.Bind(job).Next();
 }
 
 absl::Status SqliteStore::CountForDiagnostics(const std::string& job, VerdictCounts& counts) {
@@ -263,15 +279,60 @@ absl::StatusOr<std::map<std::string, VerdictCounts>> SqliteStore::CountVerdicts(
   return counts;
 }
 
+absl::StatusOr<std::optional<InvarianceRecords>> SqliteStore::ReadInvariance(const std::string& evaluation,
+                                                                             const std::vector<std::string>& attacks) {
+  const absl::MutexLock lock(&read_mutex_);
+  ABSL_ASSIGN_OR_RETURN(const bool evaluated, IsCommitted(evaluation));
+  if (!evaluated) return std::nullopt;
+  InvarianceRecords records;
+  ABSL_ASSIGN_OR_RETURN(records.examples, ReadExamplesOf(evaluation, 0, /*limit=*/-1));
+  for (const std::string& attack : attacks) {
+    ABSL_ASSIGN_OR_RETURN(const bool attacked, IsCommitted(attack));
+    if (!attacked) continue;
+    std::map<uint64_t, std::optional<double>>& sources = records.broken_at[attack];
+    Query query = reader_->Prepare(
+        "SELECT attacked.example_index, attacked.verdict = 2, ifnull(attacked.broken_at, 0) FROM examples AS made "
+        "JOIN examples AS attacked ON attacked.job = (SELECT id FROM jobs WHERE digest = ?) AND "
+        "attacked.example_index = made.source WHERE made.job = (SELECT id FROM jobs WHERE digest = ?)");
+    query.Bind(attack).Bind(evaluation);
+    while (true) {
+      ABSL_ASSIGN_OR_RETURN(const bool row, query.Next());
+      if (!row) break;
+      std::optional<double>& broken_at = sources[static_cast<uint64_t>(query.Int(0))];
+      if (query.Int(1) != 0) broken_at = query.Real(2);
+    }
+  }
+  return records;
+}
+
+absl::StatusOr<std::vector<v1::AlignmentResult>> SqliteStore::ReadAlignment(const std::string& job) {
+  const absl::MutexLock lock(&read_mutex_);
+  Query query = reader_->Prepare(
+      "SELECT result FROM alignments JOIN jobs ON jobs.id = alignments.job WHERE digest = ? AND uncommitted = 0 "
+      "ORDER BY shard");
+  query.Bind(job);
+  std::vector<v1::AlignmentResult> shards;
+  while (true) {
+    ABSL_ASSIGN_OR_RETURN(const bool row, query.Next());
+    if (!row) return shards;
+    if (!shards.emplace_back().ParseFromString(query.Text(0))) return Damaged("an alignment cannot be parsed");
+  }
+}
+
 absl::StatusOr<std::vector<v1::ExampleRecord>> SqliteStore::ReadExamples(const std::string& job, uint64_t from,
                                                                          uint32_t limit) {
   const absl::MutexLock lock(&read_mutex_);
+  return ReadExamplesOf(job, from, int64_t{limit});
+}
+
+absl::StatusOr<std::vector<v1::ExampleRecord>> SqliteStore::ReadExamplesOf(const std::string& job, uint64_t from,
+                                                                           int64_t limit) {
   Query query = reader_->Prepare(
       "SELECT example_index, label, clean_prediction, verdict, adversarial_prediction, distance, forward_passes, "
       "backward_passes, witness_row, broken_at, first_success, broken_by, nearest_linf, nearest_l2, nearest_l1, "
-      "nearest_l0 FROM examples WHERE job = (SELECT id FROM jobs WHERE digest = ?) "
+      "nearest_l0, source, target, oracle_label FROM examples WHERE job = (SELECT id FROM jobs WHERE digest = ?) "
       "AND example_index >= ? ORDER BY example_index LIMIT ?");
-  query.Bind(job).Bind(static_cast<int64_t>(from)).Bind(int64_t{limit});
+  query.Bind(job).Bind(static_cast<int64_t>(from)).Bind(limit);
   std::vector<v1::ExampleRecord> records;
   while (true) {
     ABSL_ASSIGN_OR_RETURN(const bool row, query.Next());
@@ -289,6 +350,9 @@ absl::StatusOr<std::vector<v1::ExampleRecord>> SqliteStore::ReadExamples(const s
     if (!query.IsNull(9)) record.set_broken_at(query.Real(9));
     record.set_first_success(static_cast<uint64_t>(query.Int(10)));
     record.set_broken_by(query.Text(11));
+    if (!query.IsNull(16)) record.set_source(static_cast<uint64_t>(query.Int(16)));
+    if (!query.IsNull(17)) record.set_target(static_cast<int32_t>(query.Int(17)));
+    if (!query.IsNull(18)) record.set_oracle_label(static_cast<int32_t>(query.Int(18)));
     if (query.IsNull(12)) continue;
     v1::ExampleRecord::Nearest& nearest = *record.mutable_nearest();
     nearest.set_linf(query.Real(12));

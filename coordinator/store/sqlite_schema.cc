@@ -11,7 +11,7 @@
 namespace tightrope {
 namespace {
 
-constexpr int kSchemaVersion = 3;
+constexpr int kSchemaVersion = 4;
 constexpr int kApplicationId = 0x54475250;  // "TGRP", what `file` shows
 
 constexpr char kSchema[] = R"sql(
@@ -33,7 +33,7 @@ CREATE TABLE experiments (
 CREATE TABLE jobs (
   id INTEGER PRIMARY KEY,
   digest TEXT NOT NULL UNIQUE,
-  kind TEXT NOT NULL,               -- train, evaluate, attack
+  kind TEXT NOT NULL,               -- train, evaluate, attack, alignment, invariance, evaluate_invariance
   job BLOB NOT NULL,                -- tightrope.v1.Job without its shards
   uncommitted INTEGER NOT NULL      -- shards; 0: the job is committed
 );
@@ -62,8 +62,8 @@ CREATE TABLE shards (
 
 CREATE TABLE examples (
   job INTEGER NOT NULL REFERENCES jobs(id),
-  example_index INTEGER NOT NULL,
-  label INTEGER NOT NULL,
+  example_index INTEGER NOT NULL,   -- in the test split; of an invariance-based example: in its set
+  label INTEGER NOT NULL,           -- of an invariance-based example: its source's, as clean_prediction
   clean_prediction INTEGER NOT NULL,
   verdict INTEGER NOT NULL,         -- 0 none, 1 robust, 2 broken, 3 undecided
   adversarial_prediction INTEGER NOT NULL,
@@ -75,10 +75,14 @@ CREATE TABLE examples (
                                     -- or broken at the one radius of a job from before schema 2
   first_success INTEGER NOT NULL DEFAULT 0,  -- forward passes up to the first witness
   broken_by TEXT NOT NULL DEFAULT '',        -- what found the witness
-  nearest_linf REAL,                -- least distances at which the model was seen to be wrong; NULL: it never was
+  nearest_linf REAL,                -- least distances at which the model was seen to be wrong; NULL: it never was;
+                                    -- of an invariance-based example: its distances from its source
   nearest_l2 REAL,
   nearest_l1 REAL,
   nearest_l0 REAL,
+  source INTEGER,                   -- these three of invariance-based examples only: index in the test split
+  target INTEGER,                   -- where they are made: class that it was moved towards; -1: it is its source
+  oracle_label INTEGER,             -- where a model is evaluated on them; -1: none of the classes, -3: undecided
   PRIMARY KEY (job, example_index)
 ) WITHOUT ROWID;
 
@@ -151,6 +155,16 @@ CREATE TABLE diagnostics (
 ) WITHOUT ROWID;
 )sql";
 
+// What a distance says of the labels, of a shard of anchors.
+constexpr char kAlignments[] = R"sql(
+CREATE TABLE alignments (
+  job INTEGER NOT NULL REFERENCES jobs(id),
+  shard INTEGER NOT NULL,
+  result BLOB NOT NULL,             -- tightrope.v1.AlignmentResult
+  PRIMARY KEY (job, shard)
+);
+)sql";
+
 // From version 1 on, without kernels. Columns stand in the order of kSchema.
 constexpr char kToVersion2[] = R"sql(
 ALTER TABLE examples ADD COLUMN broken_at REAL;
@@ -160,6 +174,13 @@ ALTER TABLE examples ADD COLUMN nearest_linf REAL;
 ALTER TABLE examples ADD COLUMN nearest_l2 REAL;
 ALTER TABLE examples ADD COLUMN nearest_l1 REAL;
 ALTER TABLE examples ADD COLUMN nearest_l0 REAL;
+)sql";
+
+// From versions 1 to 3 on, without alignments. As above.
+constexpr char kToVersion4[] = R"sql(
+ALTER TABLE examples ADD COLUMN source INTEGER;
+ALTER TABLE examples ADD COLUMN target INTEGER;
+ALTER TABLE examples ADD COLUMN oracle_label INTEGER;
 )sql";
 
 absl::StatusOr<int64_t> Number(SqliteDatabase& database, const char* sql) {
@@ -197,6 +218,8 @@ absl::Status MigrateSqliteSchema(SqliteDatabase& database) {
     if (version == 1) absl::StrAppend(&steps, kToVersion2);
     if (version < 2) absl::StrAppend(&steps, kKernels);
     if (version < 3) absl::StrAppend(&steps, kDiagnostics);
+    if (version > 0) absl::StrAppend(&steps, kToVersion4);
+    absl::StrAppend(&steps, kAlignments);
     return database.Execute(absl::StrCat(steps, "PRAGMA user_version = ", kSchemaVersion,
                                          "; PRAGMA application_id = ", kApplicationId, ";"));
   }();

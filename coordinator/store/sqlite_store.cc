@@ -155,7 +155,8 @@ absl::Status SqliteStore::WriteOne(const StoreResult& write) {
                            .Run());
   if (writer_->Changes() == 0) return absl::OkStatus();
   ABSL_RETURN_IF_ERROR(writer_->Prepare("UPDATE jobs SET uncommitted = uncommitted - 1 WHERE id = ?").Bind(job).Run());
-  Query example = writer_->Prepare("INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  Query example =
+      writer_->Prepare("INSERT INTO examples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   for (const v1::ExampleRecord& record : write.result.records()) {
     example.Bind(job)
         .Bind(Signed(record.index()))
@@ -173,6 +174,9 @@ absl::Status SqliteStore::WriteOne(const StoreResult& write) {
     for (const double distance : {nearest.linf(), nearest.l2(), nearest.l1(), nearest.l0()}) {
       record.has_nearest() ? example.Bind(distance) : example.BindNull();
     }
+    record.has_source() ? example.Bind(Signed(record.source())) : example.BindNull();
+    record.has_target() ? example.Bind(int64_t{record.target()}) : example.BindNull();
+    record.has_oracle_label() ? example.Bind(int64_t{record.oracle_label()}) : example.BindNull();
     ABSL_RETURN_IF_ERROR(example.Run());
   }
   if (write.result.has_diagnostics()) {
@@ -184,6 +188,13 @@ absl::Status SqliteStore::WriteOne(const StoreResult& write) {
       query.Bind(Signed(count));
     }
     ABSL_RETURN_IF_ERROR(query.Run());
+  }
+  if (write.result.has_alignment()) {
+    ABSL_RETURN_IF_ERROR(writer_->Prepare("INSERT INTO alignments VALUES (?, ?, ?)")
+                             .Bind(job)
+                             .Bind(int64_t{write.lease.shard})
+                             .BindBlob(write.result.alignment().SerializeAsString())
+                             .Run());
   }
   for (const v1::Artifact& artifact : write.result.artifacts()) {
     ABSL_RETURN_IF_ERROR(writer_->Prepare("INSERT OR IGNORE INTO artifacts VALUES (?, ?, ?, ?, ?)")

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,6 +33,9 @@ class SqliteStore : public ResultStore {
   absl::StatusOr<StoredPlan> ReadPlan(const std::string& name) override;
   absl::StatusOr<std::vector<std::string>> FindCommitted(const std::vector<std::string>& jobs) override;
   absl::StatusOr<std::map<std::string, VerdictCounts>> CountVerdicts(const std::vector<std::string>& jobs) override;
+  absl::StatusOr<std::optional<InvarianceRecords>> ReadInvariance(const std::string& evaluation,
+                                                                  const std::vector<std::string>& attacks) override;
+  absl::StatusOr<std::vector<v1::AlignmentResult>> ReadAlignment(const std::string& job) override;
   absl::StatusOr<std::vector<v1::ExampleRecord>> ReadExamples(const std::string& job, uint64_t from,
                                                               uint32_t limit) override;
   absl::StatusOr<std::vector<v1::EpochMetrics>> ReadEpochs(const std::string& job) override;
@@ -54,6 +58,10 @@ class SqliteStore : public ResultStore {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
 
   absl::Status ReadShards(int64_t job, StoredJob& stored) ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_);
+  absl::StatusOr<bool> IsCommitted(const std::string& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_);
+  absl::StatusOr<std::vector<v1::ExampleRecord>> ReadExamplesOf(const std::string& job, uint64_t from, int64_t limit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_);
+  absl::Status ReadSetExamples(int64_t job, StoredJob& stored) ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_);
   absl::Status ReadTraining(int64_t job, StoredJob& stored) ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_);
   absl::StatusOr<std::vector<v1::EpochMetrics>> ReadEpochsOf(int64_t job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_);
 

@@ -9,8 +9,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "coordinator/testing/small_experiment.h"
+#include "coordinator/testing/invariance_experiment.h"
 #include "core/plan/plan.h"
+#include "core/status_macros.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/status_matchers.h"
@@ -57,17 +58,40 @@ class SqliteStoreTest : public ::testing::Test {
     v1::Lease lease;
     *lease.mutable_spec() = job.spec();
     *lease.mutable_range() = job.shards(static_cast<int>(shard));
-    v1::Artifact weights;
-    weights.set_role("weights");
-    weights.set_sha256(Sha256("weights"));
-    weights.set_size(7);
+    v1::Artifact made;
+    made.set_role(job.spec().has_invariance() ? "examples" : "weights");
+    made.set_sha256(Sha256("weights"));
+    made.set_size(7);
     return {.lease = {job.digest(), shard, 42},
             .worker = "w",
             .seconds = 1.5,
             .digest = Digest(digest),
-            .result = ResultFor(lease, weights)};
+            .result = InvarianceResultFor(lease, made)};
   }
   absl::Status Write(StoreWrite write) { return store_->Write({&write, 1}); }
+  absl::Status Commit(const v1::Job& job) {
+    for (int i = 0; i < job.shards_size(); ++i) ABSL_RETURN_IF_ERROR(Write(Result(job, static_cast<uint32_t>(i))));
+    return absl::OkStatus();
+  }
+  // Closes the store and takes away what it got after that version.
+  void Downgrade(int version) {
+    store_.reset();
+    auto database = SqliteDatabase::Open(path_, /*read_only=*/false);
+    ASSERT_OK(database);
+    std::string steps = "DROP TABLE alignments;";
+    for (const char* column : {"source", "target", "oracle_label"}) {
+      absl::StrAppend(&steps, "ALTER TABLE examples DROP COLUMN ", column, ";");
+    }
+    if (version < 3) absl::StrAppend(&steps, "DROP TABLE diagnostics;");
+    if (version < 2) {
+      absl::StrAppend(&steps, "DROP TABLE kernels;");
+      for (const char* column :
+           {"broken_at", "first_success", "broken_by", "nearest_linf", "nearest_l2", "nearest_l1", "nearest_l0"}) {
+        absl::StrAppend(&steps, "ALTER TABLE examples DROP COLUMN ", column, ";");
+      }
+    }
+    ASSERT_OK((*database)->Execute(absl::StrCat(steps, "PRAGMA user_version = ", version)));
+  }
 
   const TemporaryDirectory directory_;
   const std::string path_ = directory_ / "results.sqlite";
@@ -175,18 +199,7 @@ TEST_F(SqliteStoreTest, StoreOfSchema1IsBroughtUpToDate_BrokenExamplesStayBroken
   BreakTwo(first.result);
   ASSERT_OK(Write(first));
   ASSERT_OK(Write(Result(attack, 1)));
-  store_.reset();
-  {
-    auto database = SqliteDatabase::Open(path_, /*read_only=*/false);
-    ASSERT_OK(database);
-    for (const char* column :
-         {"broken_at", "first_success", "broken_by", "nearest_linf", "nearest_l2", "nearest_l1", "nearest_l0"}) {
-      ASSERT_OK((*database)->Execute(absl::StrCat("ALTER TABLE examples DROP COLUMN ", column)));
-    }
-    ASSERT_OK((*database)->Execute("DROP TABLE kernels"));
-    ASSERT_OK((*database)->Execute("DROP TABLE diagnostics"));
-    ASSERT_OK((*database)->Execute("PRAGMA user_version = 1"));
-  }
+  Downgrade(1);
   for (int opened = 0; opened < 2; ++opened) {  // the second time there is nothing to do
     Open();
     EXPECT_EQ(store_->CountVerdicts({attack.digest()})->at(attack.digest()).NotBrokenAt(0.1), 8u);
@@ -195,6 +208,7 @@ TEST_F(SqliteStoreTest, StoreOfSchema1IsBroughtUpToDate_BrokenExamplesStayBroken
     EXPECT_EQ(records[0].verdict(), v1::VERDICT_BROKEN);
     EXPECT_FALSE(records[0].has_broken_at());
     EXPECT_FALSE(records[0].has_nearest());
+    EXPECT_FALSE(records[0].has_source());
     EXPECT_OK(store_->ChooseKernels("cpu", "1", {Kernel("a", "x")}));
   }
 }
@@ -203,18 +217,129 @@ TEST_F(SqliteStoreTest, StoreOfSchema2GetsATableOfDiagnostics_WhatWasCommittedHa
   Open();
   const v1::Job attack = Submit(TrainingExperiment("e", 1)).jobs[2].job;
   ASSERT_OK(Write(Result(attack, 0)));
-  store_.reset();
-  {
-    auto database = SqliteDatabase::Open(path_, /*read_only=*/false);
-    ASSERT_OK(database);
-    ASSERT_OK((*database)->Execute("DROP TABLE diagnostics"));
-    ASSERT_OK((*database)->Execute("PRAGMA user_version = 2"));
-  }
+  Downgrade(2);
   Open();
   StoreResult second = Result(attack, 1);
   second.result.mutable_diagnostics()->set_gradients(7);
   ASSERT_OK(Write(second));
   EXPECT_EQ(store_->CountVerdicts({attack.digest()})->at(attack.digest()).diagnostics.gradients(), 7u);
+}
+
+// The first job of that kind.
+v1::Job JobOf(const StoredExperiment& experiment, v1::JobSpec::KindCase kind) {
+  for (const StoredJob& stored : experiment.jobs) {
+    if (stored.job.spec().kind_case() == kind) return stored.job;
+  }
+  ADD_FAILURE() << "no job of kind " << kind;
+  return {};
+}
+
+TEST_F(SqliteStoreTest, StoreOfEveryOlderSchemaTakesSetsAndAlignments) {
+  for (const int version : {1, 2, 3}) {
+    Open();
+    const v1::Job before = Submit(EvaluationExperiment("old", 20, 10)).jobs[0].job;
+    ASSERT_OK(Commit(before));
+    Downgrade(version);
+    Open();
+    EXPECT_THAT(*store_->ReadExamples(before.digest(), 0, 100), SizeIs(20)) << version;
+    const StoredExperiment stored = Submit(InvarianceExperiment("e", 8));
+    const v1::Job evaluation = JobOf(stored, v1::JobSpec::kEvaluateInvariance);
+    const v1::Job alignment = JobOf(stored, v1::JobSpec::kAlignment);
+    ASSERT_OK(Commit(evaluation)) << version;
+    ASSERT_OK(Commit(alignment)) << version;
+    const std::vector<v1::ExampleRecord> records = *store_->ReadExamples(evaluation.digest(), 2, 1);
+    ASSERT_THAT(records, SizeIs(1));
+    EXPECT_EQ(records[0].source(), 2u);
+    EXPECT_EQ(records[0].oracle_label(), 3);
+    EXPECT_FALSE(records[0].has_target());
+    EXPECT_THAT(*store_->ReadAlignment(alignment.digest()), SizeIs(3));
+    store_.reset();
+    std::filesystem::remove(path_);
+    std::filesystem::remove(path_ + "-wal");
+    std::filesystem::remove(path_ + "-shm");
+  }
+}
+
+TEST_F(SqliteStoreTest, SetIsMadeInPart_ItsExamplesAreThereAfterReopening) {
+  Open();
+  const v1::Job set = JobOf(Submit(InvarianceExperiment("e", 8)), v1::JobSpec::kInvariance);
+  ASSERT_EQ(set.shards_size(), 3);
+  const StoreResult second = Result(set, 1);
+  ASSERT_OK(Write(second));
+  Open();
+  const StoredExperiment stored = Read("e");
+  for (const StoredJob& job : stored.jobs) {
+    if (job.job.digest() != set.digest()) {
+      EXPECT_THAT(job.examples, IsEmpty());
+      continue;
+    }
+    ASSERT_THAT(job.examples, SizeIs(1));
+    EXPECT_EQ(job.examples.at(1).SerializeAsString(), second.result.artifacts(0).SerializeAsString());
+  }
+  const std::vector<v1::ExampleRecord> records = *store_->ReadExamples(set.digest(), 0, 100);
+  ASSERT_THAT(records, SizeIs(8));
+  EXPECT_EQ(records[0].SerializeAsString(), second.result.records(0).SerializeAsString());
+}
+
+TEST_F(SqliteStoreTest, EvaluationOnASetIsReadWithWhatAttacksFoundOnItsSources_OnceTheyAreCommitted) {
+  Open();
+  v1::SubmitRequest request = InvarianceExperiment("e", 8);
+  AddFgsm(request, {0.1, 0.2});
+  const StoredExperiment stored = Submit(request);
+  const v1::Job evaluation = JobOf(stored, v1::JobSpec::kEvaluateInvariance);
+  const v1::Job attack = JobOf(stored, v1::JobSpec::kAttack);
+  const auto read = [&] { return *store_->ReadInvariance(evaluation.digest(), {attack.digest(), "unknown"}); };
+  EXPECT_FALSE(read().has_value());
+  ASSERT_OK(Commit(evaluation));
+  ASSERT_TRUE(read().has_value());
+  EXPECT_THAT(read()->examples, SizeIs(20));
+  EXPECT_THAT(read()->broken_at, IsEmpty());
+
+  StoreResult first = Result(attack, 0);
+  BreakTwo(first.result);
+  ASSERT_OK(Write(first));
+  EXPECT_THAT(read()->broken_at, IsEmpty());
+  ASSERT_OK(Write(Result(attack, 1)));
+  const InvarianceRecords records = *read();
+  EXPECT_EQ(records.examples[4].SerializeAsString(), Result(evaluation, 0).result.records(4).SerializeAsString());
+  ASSERT_THAT(records.broken_at, SizeIs(1));
+  const std::map<uint64_t, std::optional<double>>& broken_at = records.broken_at.at(attack.digest());
+  EXPECT_THAT(broken_at, SizeIs(20));
+  EXPECT_EQ(broken_at.at(0), std::optional(0.1));
+  EXPECT_EQ(broken_at.at(1), std::optional(0.0)) << "misclassified as it is";
+  EXPECT_EQ(broken_at.at(2), std::optional(0.2));
+  EXPECT_FALSE(broken_at.at(4).has_value());
+}
+
+TEST_F(SqliteStoreTest, SourcesThatNoAttackHasSeenHaveNoOutcome_AndOneThatIsListedTwiceHasOne) {
+  Open();
+  v1::SubmitRequest request = InvarianceExperiment("e", 20);
+  AddFgsm(request, {0.1});
+  const StoredExperiment stored = Submit(request);
+  const v1::Job evaluation = JobOf(stored, v1::JobSpec::kEvaluateInvariance);
+  const v1::Job attack = JobOf(stored, v1::JobSpec::kAttack);
+  ASSERT_OK(Commit(attack));
+  StoreResult result = Result(evaluation, 0);
+  for (v1::ExampleRecord& record : *result.result.mutable_records())
+    record.set_source(record.index() % 2 == 0 ? 6 : 99);
+  ASSERT_OK(Write(result));
+  const InvarianceRecords records = **store_->ReadInvariance(evaluation.digest(), {attack.digest()});
+  EXPECT_THAT(records.broken_at.at(attack.digest()), ElementsAre(Pair(6u, std::optional<double>())));
+}
+
+TEST_F(SqliteStoreTest, AlignmentIsReadInTheOrderOfItsShards_OnceItIsCommitted) {
+  Open();
+  const v1::Job alignment = JobOf(Submit(InvarianceExperiment("e", 8)), v1::JobSpec::kAlignment);
+  ASSERT_EQ(alignment.shards_size(), 3);
+  for (const uint32_t shard : {2, 0, 1}) {
+    EXPECT_THAT(*store_->ReadAlignment(alignment.digest()), IsEmpty());
+    ASSERT_OK(Write(Result(alignment, shard)));
+  }
+  const std::vector<v1::AlignmentResult> shards = *store_->ReadAlignment(alignment.digest());
+  ASSERT_THAT(shards, SizeIs(3));
+  for (uint32_t shard = 0; shard < 3; ++shard) {
+    EXPECT_EQ(shards[shard].SerializeAsString(), Result(alignment, shard).result.alignment().SerializeAsString());
+  }
 }
 
 TEST_F(SqliteStoreTest, DiagnosticsAreSummedOverShards_AndWhatBrokeExamplesIsCounted) {

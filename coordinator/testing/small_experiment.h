@@ -46,7 +46,7 @@ inline v1::SubmitRequest EvaluationExperiment(const std::string& name, uint32_t 
   model.set_name("model");
   model.mutable_architecture()->set_torchscript("model.pt");
   *request.mutable_inputs()->mutable_test() = SmallDataset(v1::SPLIT_TEST, examples);
-  (*request.mutable_inputs()->mutable_torchscript_sha256())["model.pt"] = Sha256("a model");
+  (*request.mutable_inputs()->mutable_file_sha256())["model.pt"] = Sha256("a model");
   return request;
 }
 
@@ -55,7 +55,7 @@ inline v1::SubmitRequest TrainingExperiment(const std::string& name, uint32_t ep
   v1::SubmitRequest request = EvaluationExperiment(name, 20, 10);
   v1::Experiment& experiment = *request.mutable_experiment();
   experiment.clear_models();
-  request.mutable_inputs()->clear_torchscript_sha256();
+  request.mutable_inputs()->clear_file_sha256();
   v1::Model& model = *experiment.add_models();
   model.set_name("mlp");
   model.mutable_architecture()->mutable_mlp()->add_hidden(8);

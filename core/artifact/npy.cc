@@ -159,6 +159,20 @@ absl::StatusOr<Header> ReadHeader(absl::string_view text) {
   return header;
 }
 
+std::string WriteArray(absl::string_view dtype, const std::vector<int64_t>& shape, absl::string_view data) {
+  std::string header = absl::StrCat("{'descr': '", dtype, "', 'fortran_order': False, 'shape': (",
+                                    absl::StrJoin(shape, ", "), shape.size() == 1 ? ",), }" : "), }");
+  // Data starts at a multiple of 64 bytes, so that a mapped file is aligned.
+  const size_t unpadded = kMagic.size() + 4 + header.size() + 1;
+  header.append((64 - unpadded % 64) % 64, ' ');
+  header += '\n';
+  std::string bytes(kMagic);
+  bytes.append({'\x01', '\x00', static_cast<char>(header.size() & 0xff), static_cast<char>(header.size() >> 8)});
+  bytes += header;
+  bytes.append(data.data(), data.size());
+  return bytes;
+}
+
 }  // namespace
 
 absl::StatusOr<NpyArray> ParseNpy(absl::string_view bytes) {
@@ -190,17 +204,12 @@ absl::StatusOr<NpyArray> ParseNpy(absl::string_view bytes) {
 
 std::string WriteNpy(absl::Span<const float> values, const std::vector<int64_t>& shape) {
   assert(ArrayBytes(shape, sizeof(float)) == values.size() * sizeof(float));
-  std::string header = absl::StrCat("{'descr': '<f4', 'fortran_order': False, 'shape': (", absl::StrJoin(shape, ", "),
-                                    shape.size() == 1 ? ",), }" : "), }");
-  // Data starts at a multiple of 64 bytes, so that a mapped file is aligned.
-  const size_t unpadded = kMagic.size() + 4 + header.size() + 1;
-  header.append((64 - unpadded % 64) % 64, ' ');
-  header += '\n';
-  std::string bytes(kMagic);
-  bytes.append({'\x01', '\x00', static_cast<char>(header.size() & 0xff), static_cast<char>(header.size() >> 8)});
-  bytes += header;
-  if (!values.empty()) bytes.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
-  return bytes;
+  return WriteArray("<f4", shape, {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+}
+
+std::string WriteIndexNpy(absl::Span<const int64_t> indices) {
+  return WriteArray("<i8", {static_cast<int64_t>(indices.size())},
+                    {reinterpret_cast<const char*>(indices.data()), indices.size() * sizeof(int64_t)});
 }
 
 }  // namespace tightrope

@@ -24,4 +24,7 @@ absl::StatusOr<NpyArray> ParseNpy(absl::string_view bytes);
 // float32 array; REQUIRES: product(shape) == values.size().
 std::string WriteNpy(absl::Span<const float> values, const std::vector<int64_t>& shape);
 
+// int64 array of one dimension.
+std::string WriteIndexNpy(absl::Span<const int64_t> indices);
+
 }  // namespace tightrope

@@ -32,6 +32,16 @@ std::vector<float> Floats(const NpyArray& array) {
   return values;
 }
 
+TEST(NpyTest, IndicesAreReadBackAsSixtyFourBitIntegers) {
+  const std::vector<int64_t> indices = {159, 0, -1, int64_t{1} << 40};
+  const auto array = ParseNpy(WriteIndexNpy(indices));
+  ASSERT_OK(array);
+  EXPECT_EQ(array->dtype, "<i8");
+  EXPECT_EQ(array->shape, std::vector<int64_t>{4});
+  ASSERT_EQ(array->data.size(), sizeof(int64_t) * indices.size());
+  EXPECT_EQ(std::memcmp(array->data.data(), indices.data(), array->data.size()), 0);
+}
+
 TEST(NpyTest, WritesTheBytesThatNumPyWrites) {
   const std::vector<float> values = {1, -2};
   const std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }";

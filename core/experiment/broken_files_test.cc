@@ -1,6 +1,7 @@
 // What a user is told about a broken experiment file: testdata/broken_files.txt, and the cases that text cannot show.
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "core/experiment/experiment_file.h"
 #include "core/experiment/mistake.h"
+#include "core/experiment/npy_bytes_test_support.h"
 #include "core/experiment/yaml_document.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -50,6 +52,26 @@ std::vector<BrokenFile> BrokenFiles() {
   return files;
 }
 
+// Arrays of examples and of indices, good ones and broken ones, for 20 examples of 28×28.
+void WriteArrays(const std::filesystem::path& directory) {
+  const auto write = [&](const char* name, const std::string& bytes) { WriteFile(directory / name, bytes); };
+  // Examples in floating point, one value of which is another.
+  const auto with = [](size_t place, auto value) {
+    std::vector<decltype(value)> values(20 * 28 * 28, 0);
+    values[place] = value;
+    return values;
+  };
+  write("examples.npy", NpyExamples<uint8_t>("|u1", 20, 7));
+  write("short.npy", NpyExamples<uint8_t>("|u1", 3, 7));
+  write("wide.npy", NpyBytes("|u1", {20, 28, 27}, std::vector<uint8_t>(20 * 28 * 27)));
+  write("pixels.npy", NpyBytes("<f4", {20, 28, 28}, with(28 * 28 + 2, 254.5f)));
+  write("negative.npy", NpyBytes("<f8", {20, 1, 28, 28}, with(3, -0.25)));
+  write("nan.npy", NpyBytes("<f4", {20, 28, 28}, with(28, std::numeric_limits<float>::quiet_NaN())));
+  write("three.npy", NpyBytes<int64_t>("<i8", {3}, {0, 5, 19}));
+  write("beyond.npy", NpyBytes<int32_t>("<i4", {2}, {3, 20}));
+  write("fractions.npy", NpyBytes<double>("<f8", {2}, {0, 1}));
+}
+
 constexpr char kGood[] = R"(name: good
 dataset: mnist
 models: [{architecture: mlp}]
@@ -58,9 +80,10 @@ training: [{method: standard}]
 
 TEST(BrokenFilesTest, EveryCaseIsReportedWithPlaceAndRemedy) {
   const TinyDatasets data(50, 20);
+  WriteArrays(data.directory());
   const std::string path = (data.directory() / "experiment.yaml").string();
   const std::vector<BrokenFile> files = BrokenFiles();
-  ASSERT_GE(files.size(), 90u);
+  ASSERT_GE(files.size(), 150u);
   for (const BrokenFile& file : files) {
     SCOPED_TRACE(file.name);
     const absl::Status status = data.Parse(file.text).status();

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "core/experiment/npy_bytes_test_support.h"
 #include "core/experiment/schema.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -158,6 +159,9 @@ TEST(DocumentTest, NoRowDescribesAKeyThatIsNotThere) {
 TEST(DocumentTest, EveryExampleParses) {
   const TinyDatasets data(6000, 1000);
   for (const char* model : {"golden/at03.pt", "golden/std.pt"}) WriteFile(data.directory() / model, model);
+  WriteFile(data.directory() / "study/examples.npy", NpyExamples<float>("<f4", 3, 254.5f));
+  WriteFile(data.directory() / "study/sources.npy", NpyBytes<int64_t>("<i8", {3}, {159, 7, 999}));
+  WriteFile(data.directory() / "study/answers.csv", "index,ann,bob\n0,1,2\n1,,none\n2,3,3\n");
   const std::vector<std::string> blocks = YamlBlocks(Document());
   ASSERT_GE(blocks.size(), 6u);
   for (const std::string& block : blocks) {

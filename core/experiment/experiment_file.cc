@@ -20,7 +20,8 @@ namespace {
 
 void ApplyRules(const ReadMessage& read, const ExperimentFile& file, MistakeList& mistakes) {
   const Positions& positions = read.positions;
-  const RuleData data = {.test = file.inputs.has_test() ? &file.inputs.test() : nullptr,
+  const RuleData data = {.inputs = file.inputs,
+                         .test = file.inputs.has_test() ? &file.inputs.test() : nullptr,
                          .train = file.inputs.has_train() ? &file.inputs.train() : nullptr};
   CheckRules(file.experiment, data,
              {.report =
@@ -53,6 +54,7 @@ absl::StatusOr<ExperimentFile> ParseExperimentFile(const std::string& text, cons
   FillInNames(read, file.experiment);
   ResolveInputs(read, path, options, file, mistakes);
   FillInDerivedValues(read, file.inputs, file.experiment);
+  CheckLabelTables(read, path, file, mistakes);
   ApplyRules(read, file, mistakes);
   ABSL_RETURN_IF_ERROR(mistakes.ToStatus(path));
   // What the coordinator will check again; here it finds what no rule can point at, such as splits of different shapes.

@@ -16,9 +16,10 @@ namespace tightrope {
 // An experiment as read: a grid, with every default filled in.
 struct ExperimentFile {
   v1::Experiment experiment;
-  v1::Inputs inputs;   // resolved data set and TorchScript digests
+  v1::Inputs inputs;   // data sets, files and arrays, resolved to digests
   std::string source;  // the YAML text
-  // The artifacts that the inputs name, each once. A data set's bytes are kept; a TorchScript file is read on upload.
+  // The artifacts that the inputs name, each once. The bytes of a data set or an array are kept; a TorchScript file or
+  // a table of labels is read on upload.
   struct Upload {
     std::string sha256;
     std::string bytes;  // used when `path` is empty
@@ -36,7 +37,7 @@ struct ReadOptions {
 // a directory, is INVALID_ARGUMENT too, and counts none. NOT_FOUND: no such file.
 absl::StatusOr<ExperimentFile> ReadExperimentFile(const std::string& path, const ReadOptions& options);
 
-// The same on text; `path` only names it (and is what TorchScript paths are relative to).
+// The same on text; `path` only names it (and is what the paths in it are relative to).
 absl::StatusOr<ExperimentFile> ParseExperimentFile(const std::string& text, const std::string& path,
                                                    const ReadOptions& options);
 

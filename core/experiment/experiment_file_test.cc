@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/artifact/digest.h"
+#include "core/experiment/npy_bytes_test_support.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
@@ -179,7 +180,7 @@ TEST_F(ExperimentFileTest, InputsAndUploadsNameTheSameBytes) {
       kHead, kStandard, "models: [{architecture: small_cnn}, {architecture: {torchscript: present.pt}}]\n"));
   EXPECT_EQ(file.inputs.test().count(), 20u);
   EXPECT_EQ(file.inputs.train().count(), 50u);
-  const std::string& model = file.inputs.torchscript_sha256().at("present.pt");
+  const std::string& model = file.inputs.file_sha256().at("present.pt");
   std::vector<std::string> uploads;
   for (const ExperimentFile::Upload& upload : file.uploads) {
     uploads.push_back(upload.sha256);
@@ -215,7 +216,8 @@ TEST_F(ExperimentFileTest, WhatTheReaderAcceptsValidates) {
 TEST_F(ExperimentFileTest, EmptyMessageIsRefusedByFieldPath) {
   EXPECT_THAT(ValidateExperiment({}, {}),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       AllOf(HasSubstr("dataset: `dataset` is text"), HasSubstr("models: `models` is empty"),
+                       AllOf(HasSubstr("dataset: `dataset` is text"),
+                             HasSubstr("models: an experiment has `models`, or what needs none"),
                              HasSubstr("inputs.test.images_sha256: not a SHA-256 digest"))));
 }
 
@@ -365,8 +367,16 @@ attacks:
     epsilon: *eps
     steps: [5, 10]
   - {method: fgsm, norm: linf, epsilon: 0.1}
+alignment:
+  - {norm: [l2, l0], radii: [[1, 2.5], []], split: test}
+invariance:
+  - {method: linf, epsilon: 0.3, targets: "0: 4 6, 1: 7", oracle: [dataset, {nearest: {first: 40}}]}
+  - {method: file, path: examples.npy, white: 255, sources: sources.npy, oracle: {labels: labels.csv}}
 shard_size: 5
 )";
+  WriteFile(data_.directory() / "examples.npy", NpyExamples<float>("<f4", 2, 254.5f));
+  WriteFile(data_.directory() / "sources.npy", NpyBytes<int64_t>("<i8", {2}, {3, 7}));
+  WriteFile(data_.directory() / "labels.csv", "index,ann,bob\n0,1,2\n1,,none\n");
   ASSERT_OK(data_.Parse(seed_text));
   // Without data on disk most of the time goes to the reader itself, not to digests.
   const ReadOptions nowhere = {.dataset_search_path = {}};

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "core/experiment/schema.h"
 
 namespace tightrope {
 namespace {
@@ -13,17 +14,37 @@ std::string ChosenMember(const google::protobuf::Message& message, const google:
   return member == nullptr ? "" : std::string(member->name());
 }
 
+std::string Stem(const std::string& path) { return std::filesystem::path(path).stem().string(); }
+
 std::string DefaultName(const v1::Model& model) {
-  if (!model.architecture().has_torchscript()) return ArchitectureName(model.architecture());
-  return std::filesystem::path(model.architecture().torchscript()).stem().string();
+  const v1::Architecture& architecture = model.architecture();
+  return architecture.has_torchscript() ? Stem(architecture.torchscript()) : ArchitectureName(architecture);
 }
 std::string DefaultName(const v1::Training& training) { return MethodName(training); }
 std::string DefaultName(const v1::Attack& attack) { return MethodName(attack); }
+std::string DefaultName(const v1::Alignment& alignment) {
+  return alignment.norm() == v1::NORM_UNSPECIFIED ? "" : EnumValueName(alignment.norm());
+}
+std::string DefaultName(const v1::InvarianceSet& set) {
+  return set.has_file() ? Stem(set.file().path()) : MethodName(set);
+}
 
-bool ShownBesideTheName(const v1::Model&, const std::string&) { return false; }
-bool ShownBesideTheName(const v1::Training&, const std::string&) { return false; }
+template <typename Entry>
+bool ShownBesideTheName(const Entry&, const std::string&) {
+  return false;
+}
 bool ShownBesideTheName(const v1::Attack&, const std::string& swept_key) {
   return swept_key == "norm" || swept_key == "epsilon";
+}
+
+// The default name differs where this key does.
+template <typename Entry>
+bool InDefaultName(const Entry&, const SweptKey& swept) {
+  return swept.is_kind;
+}
+bool InDefaultName(const v1::Alignment&, const SweptKey& swept) { return swept.key == "norm"; }
+bool InDefaultName(const v1::InvarianceSet& set, const SweptKey& swept) {
+  return swept.key == "method" || (set.has_file() && swept.key == "path");
 }
 
 template <typename Entries>
@@ -36,7 +57,7 @@ void FillIn(const std::string& list, const ReadMessage& read, Entries& entries) 
     const auto swept = read.swept.find(path);
     if (swept == read.swept.end()) continue;
     for (const SweptKey& part : swept->second) {
-      if (ShownBesideTheName(entry, part.key) || (part.is_kind && !given)) continue;
+      if (ShownBesideTheName(entry, part.key) || (!given && InDefaultName(entry, part))) continue;
       absl::StrAppend(&name, " ", part.key, "=", part.text);
     }
     entry.set_name(name);
@@ -49,6 +70,8 @@ void FillInNames(const ReadMessage& read, v1::Experiment& experiment) {
   FillIn("models", read, *experiment.mutable_models());
   FillIn("training", read, *experiment.mutable_training());
   FillIn("attacks", read, *experiment.mutable_attacks());
+  FillIn("alignment", read, *experiment.mutable_alignment());
+  FillIn("invariance", read, *experiment.mutable_invariance());
 }
 
 std::string ArchitectureName(const v1::Architecture& architecture) {
@@ -59,6 +82,9 @@ std::string MethodName(const v1::Training& training) {
 }
 std::string MethodName(const v1::Attack& attack) {
   return ChosenMember(attack, *v1::Attack::descriptor()->oneof_decl(0));
+}
+std::string MethodName(const v1::InvarianceSet& set) {
+  return ChosenMember(set, *v1::InvarianceSet::descriptor()->oneof_decl(0));
 }
 
 }  // namespace tightrope

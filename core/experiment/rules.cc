@@ -10,9 +10,11 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "core/experiment/attack_table.h"
+#include "core/experiment/invariance_rules.h"
+#include "core/experiment/invariance_set.h"
 #include "core/experiment/mistake.h"
+#include "core/experiment/radius_rule.h"
 #include "core/experiment/scalar_reader.h"
 #include "core/experiment/schema.h"
 
@@ -30,13 +32,6 @@ double DefaultDecay() {
   return decay;
 }
 
-// A value of an enum as the file writes it.
-template <typename Enum>
-std::string Name(Enum value) {
-  const auto* known = google::protobuf::GetEnumDescriptor<Enum>()->FindValueByNumber(value);
-  return known == nullptr ? absl::StrCat(static_cast<int>(value)) : EnumValueName(*known);
-}
-
 class Rules {
  public:
   Rules(const v1::Experiment& experiment, const RuleData& data, const RuleFindings& findings)
@@ -46,6 +41,7 @@ class Rules {
     CheckName();
     CheckExamples();
     CheckSeeds();
+    CheckSomethingIsDone();
     CheckTrainingIsNeeded();
     CheckModels();
     for (int i = 0; Readable("training") && i < experiment_.training_size(); ++i) {
@@ -54,6 +50,7 @@ class Rules {
     for (int i = 0; Readable("attacks") && i < experiment_.attacks_size(); ++i) {
       CheckAttack(experiment_.attacks(i), Element("attacks", i));
     }
+    CheckInvarianceRules(experiment_, data_, findings_);
     CheckNamesDiffer();
     CheckSize();
   }
@@ -108,6 +105,23 @@ class Rules {
     }
   }
 
+  // Models, or what needs none.
+  void CheckSomethingIsDone() {
+    if (!Readable("models", "alignment", "invariance") || !experiment_.models().empty()) return;
+    const auto& sets = experiment_.invariance();
+    for (int i = 0; i < sets.size(); ++i) {
+      if (!sets[i].has_file()) continue;
+      Report(Element("invariance", i),
+             "these examples are made already, and there is no model to evaluate on them; add `models`");
+    }
+    if (!experiment_.attacks().empty()) Report("attacks", "there is no model to attack; add `models`");
+    if (experiment_.alignment().empty() && sets.empty()) {
+      Report(
+          "models",
+          "an experiment has `models`, or what needs none: `alignment`, or `invariance` whose examples are made here");
+    }
+  }
+
   void CheckTrainingIsNeeded() {
     if (!Readable("models")) return;
     bool readable = true;
@@ -122,8 +136,10 @@ class Rules {
              "this model has to be trained, but the experiment has no `training`; add a list of training methods, or "
              "give a trained model as `architecture: {torchscript: PATH}`");
     }
-    if (first_trained < 0 && readable && !experiment_.models().empty() && !experiment_.training().empty()) {
-      Report("training", "no model here is trained: all are TorchScript files; remove `training` or add a model");
+    if (first_trained < 0 && readable && !experiment_.training().empty()) {
+      Report("training", experiment_.models().empty()
+                             ? "there is no model to train; add `models` or remove `training`"
+                             : "no model here is trained: all are TorchScript files; remove `training` or add a model");
     }
   }
 
@@ -147,7 +163,7 @@ class Rules {
       const std::string pgd_path = path + ".pgd";
       if (Readable(pgd_path + ".norm") && pgd.norm() != v1::NORM_LINF && pgd.norm() != v1::NORM_L2) {
         Report(pgd_path + ".norm", absl::StrCat("training with `method: pgd` takes `norm: linf` or `norm: l2`; ",
-                                                Quoted(Name(pgd.norm())), " is for attacks only"));
+                                                Quoted(EnumValueName(pgd.norm())), " is for attacks only"));
       }
       CheckRadius(pgd.norm(), pgd.epsilon(), pgd_path);
       if (Readable(pgd_path + ".epsilon", pgd_path + ".steps") && pgd.epsilon() > 0) {
@@ -172,8 +188,8 @@ class Rules {
     if (!Readable(path + ".schedule", path + ".milestones", path + ".decay")) return;
     const std::string milestones_path = path + ".milestones";
     if (training.schedule() != v1::SCHEDULE_STEP) {
-      const std::string only =
-          absl::StrCat(" applies to `schedule: step` only; this entry has `schedule: ", Name(training.schedule()), "`");
+      const std::string only = absl::StrCat(
+          " applies to `schedule: step` only; this entry has `schedule: ", EnumValueName(training.schedule()), "`");
       if (!training.milestones().empty()) Report(milestones_path, "`milestones`" + only);
       if (training.decay() != DefaultDecay()) Report(path + ".decay", "`decay`" + only);
       return;
@@ -202,33 +218,7 @@ class Rules {
 
   void CheckRadius(v1::Norm norm, double epsilon, const std::string& path) {
     if (!Readable(path + ".norm", path + ".epsilon")) return;
-    if (norm == v1::NORM_LINF && epsilon > 1) {
-      std::string hint;
-      if (epsilon <= 255) hint = absl::StrCat("; in pixel values of 0 to 255 write ", NumberText(epsilon), "/255");
-      Report(path + ".epsilon", absl::StrCat("`epsilon` of linf is 0 to 1, because inputs are in [0, 1]; ",
-                                             NumberText(epsilon), " is not", hint));
-    }
-    if (norm == v1::NORM_SPATIAL && epsilon > 1) {
-      Report(path + ".epsilon",
-             absl::StrCat("`epsilon` of spatial is 0 to 1, a share of `max_rotation` and `max_translation`; ",
-                          NumberText(epsilon), " is not"));
-    }
-    if (norm == v1::NORM_L0 && epsilon != std::floor(epsilon)) {
-      Report(path + ".epsilon",
-             absl::StrCat("`epsilon` of l0 is a whole number, of input elements; ", NumberText(epsilon), " is not"));
-    }
-    if (data_.test == nullptr) return;
-    const v1::DatasetRef& data = *data_.test;
-    const double elements = static_cast<double>(data.channels()) * data.height() * data.width();
-    const auto at_most = [&](double largest, const char* what) {
-      if (epsilon <= largest) return;
-      Report(path + ".epsilon",
-             absl::StrCat("`epsilon` of ", Name(norm), " is 0 to ", NumberText(std::round(largest * 1000) / 1000), ", ",
-                          what, " ", data.channels(), "x", data.height(), "x", data.width(), " inputs in [0, 1]; ",
-                          NumberText(epsilon), " is not"));
-    };
-    if (norm == v1::NORM_L2) at_most(std::sqrt(elements), "the diagonal of");
-    if (norm == v1::NORM_L1 || norm == v1::NORM_L0) at_most(elements, "the number of elements of");
+    if (const auto problem = RadiusProblem(norm, epsilon, data_.test)) Report(path + ".epsilon", *problem);
   }
 
   void CheckStepSize(double step_size, const std::string& path) {
@@ -244,6 +234,8 @@ class Rules {
     CheckNamesDiffer("attacks", experiment_.attacks(), [](const v1::Attack& attack) {
       return std::make_tuple(attack.name(), static_cast<int>(attack.norm()), attack.epsilon());
     });
+    CheckNamesDiffer("alignment", experiment_.alignment(), [](const v1::Alignment& entry) { return entry.name(); });
+    CheckNamesDiffer("invariance", experiment_.invariance(), [](const v1::InvarianceSet& set) { return set.name(); });
   }
 
   template <typename Entries, typename Identity>
@@ -282,6 +274,10 @@ class Rules {
   }
   static bool HasChoice(const v1::Training& training) { return training.method_case() != v1::Training::METHOD_NOT_SET; }
   static bool HasChoice(const v1::Attack& attack) { return attack.method_case() != v1::Attack::METHOD_NOT_SET; }
+  static bool HasChoice(const v1::Alignment& alignment) { return alignment.norm() != v1::NORM_UNSPECIFIED; }
+  static bool HasChoice(const v1::InvarianceSet& set) {
+    return IsMadeHere(set) || (set.has_file() && !set.file().path().empty());
+  }
 
   // Entries with an unreadable value are not compared: they might differ in just that.
   bool AllReadable(const google::protobuf::Message& message, const std::string& path) const {
@@ -301,28 +297,44 @@ class Rules {
     return true;
   }
 
+  // In floating point, because the products of what a hostile message claims may exceed 64 bits.
   void CheckSize() {
-    if (!Readable("models", "training", "attacks", "seeds")) return;
-    uint64_t trained = 0;
+    if (!Readable("models", "training", "attacks", "seeds") || !Readable("alignment", "invariance")) return;
+    double trained = 0;
     for (const v1::Model& model : experiment_.models()) trained += NeedsTraining(model) ? 1 : 0;
-    const uint64_t imported = static_cast<uint64_t>(experiment_.models_size()) - trained;
-    const double attacks = experiment_.attacks_size();
-    // In floating point, because the product of what a hostile message claims may exceed 64 bits.
-    const double pairs = static_cast<double>(trained) * experiment_.training_size();
-    const double cells =
-        experiment_.seeds_size() * (pairs * (attacks + 2) + static_cast<double>(imported) * (attacks + 1));
+    const double imported = experiment_.models_size() - trained;
+    const double seeds = experiment_.seeds_size();
+    const double models = seeds * (trained * experiment_.training_size() + imported);
+    const double per_example = models * (experiment_.attacks_size() + 1.0);
+    double cells = per_example + seeds * trained * experiment_.training_size() + experiment_.alignment_size();
+    for (const v1::InvarianceSet& set : experiment_.invariance()) cells += JobsOf(set, models, seeds);
     if (cells > static_cast<double>(kMaxCells)) {
       Report("models", absl::StrCat("the grid has more than ", kMaxCells, " cells (", NumberText(cells),
                                     "); split the experiment"));
       return;
     }
-    if (!Readable("examples.count", "shard_size") || experiment_.shard_size() == 0) return;
-    const double shards_of_a_job =
-        std::ceil(static_cast<double>(experiment_.examples().count()) / experiment_.shard_size());
-    if (cells * shards_of_a_job > static_cast<double>(kMaxShards)) {
-      Report("shard_size", absl::StrCat("the experiment has more than ", kMaxShards,
-                                        " shards; raise `shard_size` or split the experiment"));
+    if (!Readable("examples.count", "shard_size")) return;
+    double shards = cells;  // one is the least that a job has
+    shards += per_example * Pieces(experiment_.examples().count(), experiment_.shard_size());
+    for (const v1::Alignment& alignment : experiment_.alignment()) {
+      shards += Pieces(alignment.anchors(), alignment.shard_size());
     }
+    for (const v1::InvarianceSet& set : experiment_.invariance()) {
+      shards += JobsOf(set, models, seeds) * Pieces(CountSources(set, experiment_, data_.inputs), set.shard_size());
+    }
+    if (shards > static_cast<double>(kMaxShards)) {
+      Report("shard_size", absl::StrCat("the experiment has more than ", kMaxShards,
+                                        " shards; raise `shard_size`, also of entries that have their own, or split ",
+                                        "the experiment"));
+    }
+  }
+
+  // At most: each model is evaluated on the set, and it is made for each seed.
+  static double JobsOf(const v1::InvarianceSet& set, double models, double seeds) {
+    return models + (IsMadeHere(set) ? seeds : 0);
+  }
+  static double Pieces(uint64_t count, uint32_t size) {
+    return size == 0 ? 0 : std::ceil(static_cast<double>(count) / size);
   }
 
   const v1::Experiment& experiment_;
@@ -339,6 +351,16 @@ void CheckRules(const v1::Experiment& experiment, const RuleData& data, const Ru
 bool NeedsTraining(const v1::Model& model) {
   const auto chosen = model.architecture().architecture_case();
   return chosen != v1::Architecture::ARCHITECTURE_NOT_SET && chosen != v1::Architecture::kTorchscript;
+}
+
+bool NeedsTrainingSplit(const v1::Experiment& experiment) {
+  const auto& sets = experiment.invariance();
+  const auto& alignment = experiment.alignment();
+  return std::any_of(experiment.models().begin(), experiment.models().end(), NeedsTraining) ||
+         std::any_of(alignment.begin(), alignment.end(),
+                     [](const v1::Alignment& entry) { return entry.split() == v1::SPLIT_TRAIN; }) ||
+         std::any_of(sets.begin(), sets.end(),
+                     [](const v1::InvarianceSet& set) { return IsMadeHere(set) || set.oracle().has_nearest(); });
 }
 
 }  // namespace tightrope

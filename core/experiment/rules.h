@@ -18,8 +18,10 @@ struct RuleFindings {
   std::function<bool(const std::string& path)> readable;
 };
 
-// The data that rules compare with; null where it could not be resolved, and then what needs it is not checked.
+// The data that rules compare with; a split is null where it could not be resolved, and then what needs it is not
+// checked. Likewise arrays that `inputs` lacks.
 struct RuleData {
+  const v1::Inputs& inputs;
   const v1::DatasetRef* test = nullptr;
   const v1::DatasetRef* train = nullptr;
 };
@@ -33,5 +35,8 @@ void CheckRules(const v1::Experiment& experiment, const RuleData& data, const Ru
 
 // True where the model has to be trained here: it is chosen, and not a TorchScript file.
 bool NeedsTraining(const v1::Model& model);
+
+// True where something is made from the training split: a model, an alignment, examples or an oracle.
+bool NeedsTrainingSplit(const v1::Experiment& experiment);
 
 }  // namespace tightrope

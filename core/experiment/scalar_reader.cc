@@ -87,7 +87,8 @@ bool ReadScalar(const YamlNode& node, const FieldDescriptor& field, Message& mes
     case FieldDescriptor::CPPTYPE_DOUBLE: {
       const std::optional<double> value = ParseNumber(node.text);
       if (node.quoted || !value.has_value() || !InRange(field, *value)) return false;
-      reflection->SetDouble(&message, &field, *value);
+      field.is_repeated() ? reflection->AddDouble(&message, &field, *value)
+                          : reflection->SetDouble(&message, &field, *value);
       return true;
     }
     default:

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
@@ -13,7 +14,7 @@
 
 namespace tightrope {
 
-// A choice between members, each with keys of its own: `architecture` or `method`.
+// A choice between members, each with keys of its own: `architecture`, `method` or `oracle`.
 struct KindSchema {
   std::string key;
   // The field whose message only wraps the choice (Model.architecture); null where the choice is the message's own
@@ -53,6 +54,12 @@ bool IsGridList(const google::protobuf::FieldDescriptor& field);
 // `linf`, `l2`: the values but the unspecified one, as the file writes them.
 std::vector<std::string> EnumValueNames(const google::protobuf::EnumDescriptor& type);
 std::string EnumValueName(const google::protobuf::EnumValueDescriptor& value);
+// Of a generated enum; the number of a value that the schema does not know.
+template <typename Enum>
+std::string EnumValueName(Enum value) {
+  const auto* known = google::protobuf::GetEnumDescriptor<Enum>()->FindValueByNumber(value);
+  return known == nullptr ? absl::StrCat(static_cast<int>(value)) : EnumValueName(*known);
+}
 // Null where there is no such value.
 const google::protobuf::EnumValueDescriptor* FindEnumValue(const google::protobuf::EnumDescriptor& type,
                                                            absl::string_view name);

@@ -198,7 +198,7 @@ class SchemaReader {
       read_.positions.SetUnreadable(path);
     } else if (value.kind == YamlNode::Kind::kSequence && (place.swept == nullptr || KeyOf(field).label())) {
       Report(value, absl::StrCat("`", field.name(), "` takes one value; lists expand only other keys of ",
-                                 "`models`, `training` and `attacks`"));
+                                 "`models`, `training`, `attacks`, `alignment` and `invariance`"));
       read_.positions.SetUnreadable(path);
     } else if (!ReadScalar(value, field, message)) {
       ReportValue(value, field, path);
@@ -320,6 +320,7 @@ class SchemaReader {
   void ReportUnknownKey(const YamlNode& key_node, const MappingSchema& schema, const std::vector<Choice>& choices,
                         const Place& place) {
     std::string name = place.name;
+    const char* joined_by = " with ";
     std::vector<std::string> allowed = schema.KeyNames();
     bool open_choice = false;
     for (const Choice& choice : choices) {
@@ -330,7 +331,8 @@ class SchemaReader {
         continue;
       }
       const std::string chosen = absl::StrCat("`", choice.kind->key, ": ", choice.member->name(), "`");
-      absl::StrAppend(&name, " with ", chosen);
+      absl::StrAppend(&name, joined_by, chosen);
+      joined_by = " and ";
       const bool is_message = IsMessage(*choice.member);
       if (choice.braces && is_message && choice.member->message_type()->FindFieldByName(key_node.text) != nullptr) {
         Report(key_node, absl::StrCat("`", key_node.text, "` belongs inside the braces of ", chosen));

@@ -45,7 +45,7 @@ class Positions {
 struct SweptKey {
   std::string key;
   std::string text;
-  bool is_kind = false;  // `method`, `architecture`
+  bool is_kind = false;  // `method`, `architecture`, `oracle`
 };
 
 struct ReadMessage {

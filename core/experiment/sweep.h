@@ -1,5 +1,6 @@
-// Expands one entry of a grid list (an element of `models`, `training` or `attacks`) into one entry for every
-// combination of the values it lists: the cross product in the order of the file, the first key slowest.
+// Expands one entry of a grid list (an element of `models`, `training`, `attacks`, `alignment` or `invariance`) into
+// one entry for every combination of the values it lists: the cross product in the order of the file, the first key
+// slowest.
 //
 //   method: pgd                     method: pgd, epsilon: 0.1, steps: 10
 //   epsilon: [0.1, 0.2]       →     method: pgd, epsilon: 0.1, steps: 20

@@ -103,6 +103,8 @@ class ValueCheck {
         CheckNumber(reflection->GetRepeatedUInt32(message, &field, i), field, element);
       } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT64) {
         CheckNumber(static_cast<double>(reflection->GetRepeatedUInt64(message, &field, i)), field, element);
+      } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE) {
+        CheckNumber(reflection->GetRepeatedDouble(message, &field, i), field, element);
       } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
         CheckEnum(reflection->GetRepeatedEnumValue(message, &field, i), field, element);
       }
@@ -166,26 +168,56 @@ void CheckDataset(const v1::DatasetRef& data, v1::Split split, const v1::Experim
   }
 }
 
-void CheckInputs(const v1::Experiment& experiment, const v1::Inputs& inputs, Findings& findings) {
-  CheckDataset(inputs.test(), v1::SPLIT_TEST, experiment, "inputs.test", findings);
-  const auto check_torchscript = [&](const std::string& file, const std::string& path) {
-    const auto found = inputs.torchscript_sha256().find(file);
-    if (found == inputs.torchscript_sha256().end() || !IsSha256(found->second)) {
-      findings.Add(path, "the inputs have no digest of this file");
+// The digests of what the experiment names.
+class InputCheck {
+ public:
+  InputCheck(const v1::Inputs& inputs, Findings& findings) : inputs_(inputs), findings_(findings) {}
+
+  void CheckFile(const std::string& file, const std::string& path) {
+    const auto found = inputs_.file_sha256().find(file);
+    if (found != inputs_.file_sha256().end() && IsSha256(found->second)) return;
+    findings_.Add(path, "the inputs have no digest of this file");
+  }
+
+  void CheckArray(const std::string& file, const std::string& path) {
+    const auto found = inputs_.arrays().find(file);
+    if (found == inputs_.arrays().end() || !IsSha256(found->second.sha256())) {
+      findings_.Add(path, "the inputs have no digest of this array");
+    } else if (found->second.count() == 0) {
+      findings_.Add(path, "the inputs say that this array is empty");
     }
-  };
+  }
+
+ private:
+  const v1::Inputs& inputs_;
+  Findings& findings_;
+};
+
+void CheckFiles(const v1::Experiment& experiment, const v1::Inputs& inputs, Findings& findings) {
+  InputCheck check(inputs, findings);
   for (int i = 0; i < experiment.attacks_size(); ++i) {
     const v1::Attack& attack = experiment.attacks(i);
-    if (attack.has_surrogate()) check_torchscript(attack.surrogate(), absl::StrCat("attacks[", i, "].surrogate"));
+    if (attack.has_surrogate()) check.CheckFile(attack.surrogate(), absl::StrCat("attacks[", i, "].surrogate"));
   }
-  bool trains = false;
   for (int i = 0; i < experiment.models_size(); ++i) {
-    const v1::Model& model = experiment.models(i);
-    trains = trains || NeedsTraining(model);
-    if (!model.architecture().has_torchscript()) continue;
-    check_torchscript(model.architecture().torchscript(), absl::StrCat("models[", i, "].architecture.torchscript"));
+    const v1::Architecture& architecture = experiment.models(i).architecture();
+    if (!architecture.has_torchscript()) continue;
+    check.CheckFile(architecture.torchscript(), absl::StrCat("models[", i, "].architecture.torchscript"));
   }
-  if (!trains) return;
+  for (int i = 0; i < experiment.invariance_size(); ++i) {
+    const v1::InvarianceSet& set = experiment.invariance(i);
+    const std::string path = absl::StrCat("invariance[", i, "]");
+    if (set.has_sources()) check.CheckArray(set.sources(), path + ".sources");
+    if (set.has_file()) check.CheckArray(set.file().path(), path + ".file.path");
+    if (set.oracle().has_labels()) check.CheckFile(set.oracle().labels(), path + ".oracle.labels");
+    if (set.oracle().has_model()) check.CheckFile(set.oracle().model(), path + ".oracle.model");
+  }
+}
+
+void CheckInputs(const v1::Experiment& experiment, const v1::Inputs& inputs, Findings& findings) {
+  CheckDataset(inputs.test(), v1::SPLIT_TEST, experiment, "inputs.test", findings);
+  CheckFiles(experiment, inputs, findings);
+  if (!NeedsTrainingSplit(experiment)) return;
   CheckDataset(inputs.train(), v1::SPLIT_TRAIN, experiment, "inputs.train", findings);
   const v1::DatasetRef& train = inputs.train();
   const v1::DatasetRef& test = inputs.test();
@@ -201,7 +233,8 @@ absl::Status ValidateExperiment(const v1::Experiment& experiment, const v1::Inpu
   Findings findings;
   ValueCheck(findings).Check(experiment, "");
   CheckInputs(experiment, inputs, findings);
-  CheckRules(experiment, {.test = &inputs.test(), .train = inputs.has_train() ? &inputs.train() : nullptr},
+  CheckRules(experiment,
+             {.inputs = inputs, .test = &inputs.test(), .train = inputs.has_train() ? &inputs.train() : nullptr},
              {.report = [&](const std::string& path, const std::string& message) { findings.Add(path, message); },
               .readable = [&](const std::string& path) { return !findings.Has(path); }});
   return findings.ToStatus();

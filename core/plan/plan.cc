@@ -13,6 +13,9 @@
 #include "absl/strings/strip.h"
 #include "core/artifact/digest.h"
 #include "core/experiment/attack_table.h"
+#include "core/experiment/invariance_set.h"
+#include "core/experiment/target_table.h"
+#include "core/plan/job_needs.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 
@@ -24,6 +27,9 @@ namespace {
 constexpr uint32_t kTrainRevision = 2;
 constexpr uint32_t kEvaluateRevision = 2;
 constexpr uint32_t kAttackRevision = 5;
+constexpr uint32_t kAlignmentRevision = 1;
+constexpr uint32_t kInvarianceRevision = 1;
+constexpr uint32_t kEvaluateInvarianceRevision = 1;
 
 // Names are the user's; a job is the same under another name.
 v1::DatasetRef WithoutName(v1::DatasetRef data) {
@@ -64,12 +70,32 @@ struct PlannedAttack {
   bool draws_at_random = false;  // the seed has a say in it
 };
 
+// The parts of the jobs about a set of invariance-based examples that the set decides.
+struct PlannedSet {
+  const v1::InvarianceSet* entry = nullptr;
+  v1::EvaluateInvarianceJob evaluation;           // without the model and, where they are made here, the examples
+  std::map<uint64_t, std::string> built_by_seed;  // job digests; none where they are not made here
+  std::vector<v1::Shard> shards;
+};
+
+// The set as it is part of a job: what makes examples, with `targets` beside it.
+v1::InvarianceSet OnlyMethod(v1::InvarianceSet set) {
+  set.clear_name();
+  set.clear_oracle();
+  set.clear_sources();
+  set.clear_shard_size();
+  if (set.has_linf()) set.mutable_linf()->clear_targets();
+  if (set.has_interpolate()) set.mutable_interpolate()->clear_targets();
+  return set;
+}
+
 class Planner {
  public:
   Planner(const v1::Experiment& experiment, const v1::Inputs& inputs) : experiment_(experiment), inputs_(inputs) {
     const v1::ExampleRange& range = experiment_.examples();
     evaluation_shards_ = Shards(range.start(), range.start() + range.count(), experiment_.shard_size());
     GroupAttacks();
+    for (const v1::InvarianceSet& set : experiment_.invariance()) sets_.push_back(PlanSet(set));
   }
 
   v1::Plan Make() {
@@ -80,8 +106,10 @@ class Planner {
         for (const v1::Training& training : experiment_.training()) AddTrained(model, training);
       }
     }
-    // Training first: it takes longest, and everything after it waits for it.
-    for (auto* jobs : {&train_jobs_, &other_jobs_}) {
+    for (const PlannedSet& set : sets_) AddMade(set);
+    for (const v1::Alignment& alignment : experiment_.alignment()) AddAlignment(alignment);
+    // Training first: it takes longest, and everything after it waits for it. Then what evaluations wait for.
+    for (auto* jobs : {&train_jobs_, &made_jobs_, &other_jobs_}) {
       for (v1::Job& job : *jobs) *plan_.add_jobs() = std::move(job);
     }
     return std::move(plan_);
@@ -97,8 +125,7 @@ class Planner {
       attack.clear_epsilon();
       attack.clear_protocol();
       attack.clear_surrogate();
-      const std::string surrogate =
-          entry.has_surrogate() ? inputs_.torchscript_sha256().at(entry.surrogate()) : std::string();
+      const std::string surrogate = entry.has_surrogate() ? inputs_.file_sha256().at(entry.surrogate()) : std::string();
       attack.DiscardUnknownFields();
       size_t place = attacks_.size();
       if (entry.protocol() != v1::RADIUS_PROTOCOL_INDEPENDENT) {
@@ -116,7 +143,7 @@ class Planner {
   }
 
   void AddImported(const v1::Model& model) {
-    const std::string& file = inputs_.torchscript_sha256().at(model.architecture().torchscript());
+    const std::string& file = inputs_.file_sha256().at(model.architecture().torchscript());
     v1::ModelRef ref;
     ref.set_torchscript_sha256(file);
     ref.set_stochastic(model.stochastic());
@@ -137,7 +164,7 @@ class Planner {
       *train.mutable_architecture() = model.architecture();
       *train.mutable_training() = WithoutName(training);
       train.set_seed(seed);
-      std::string digest = AddJob(spec, inputs_.train(), /*model=*/nullptr, Shards(0, 1, 1), train_jobs_);
+      const std::string digest = AddJob(spec, Shards(0, 1, 1), train_jobs_);
 
       v1::Cell cell;
       cell.set_model(model.name());
@@ -160,7 +187,7 @@ class Planner {
     *evaluate.mutable_model() = model;
     *evaluate.mutable_data() = WithoutName(inputs_.test());
     *evaluate.mutable_examples() = experiment_.examples();
-    AddCell(cell, /*attack=*/"", AddJob(evaluation, inputs_.test(), &model, evaluation_shards_, other_jobs_));
+    AddCell(cell, /*attack=*/"", AddJob(evaluation, evaluation_shards_, other_jobs_));
 
     v1::JobSpec spec;
     spec.set_revision(kAttackRevision);
@@ -174,7 +201,7 @@ class Planner {
       job.mutable_epsilons()->Assign(planned.radii.begin(), planned.radii.end());
       job.set_surrogate_sha256(planned.surrogate_sha256);
       job.set_seed(planned.draws_at_random || model.stochastic() ? cell.seed() : 0);
-      digests.push_back(AddJob(spec, inputs_.test(), &model, evaluation_shards_, other_jobs_));
+      digests.push_back(AddJob(spec, evaluation_shards_, other_jobs_));
     }
     for (int i = 0; i < experiment_.attacks_size(); ++i) {
       const v1::Attack& entry = experiment_.attacks(i);
@@ -182,23 +209,114 @@ class Planner {
       attacked.set_epsilon(entry.epsilon());
       AddCell(std::move(attacked), entry.name(), digests[attack_of_entry_[static_cast<size_t>(i)]]);
     }
+    for (const PlannedSet& set : sets_) AddEvaluation(cell, model, set);
+  }
+
+  void AddEvaluation(const v1::Cell& cell, const v1::ModelRef& model, const PlannedSet& set) {
+    v1::JobSpec spec;
+    spec.set_revision(kEvaluateInvarianceRevision);
+    v1::EvaluateInvarianceJob& job = *spec.mutable_evaluate_invariance();
+    job = set.evaluation;
+    *job.mutable_model() = model;
+    if (!set.built_by_seed.empty()) job.set_built_by(set.built_by_seed.at(cell.seed()));
+    v1::Cell evaluated = cell;
+    evaluated.set_invariance(set.entry->name());
+    AddCell(std::move(evaluated), /*attack=*/"", AddJob(spec, set.shards, other_jobs_));
+  }
+
+  // Adds the jobs that make the examples, because the evaluations name their digests.
+  PlannedSet PlanSet(const v1::InvarianceSet& set) {
+    PlannedSet planned;
+    planned.entry = &set;
+    v1::EvaluateInvarianceJob& evaluation = planned.evaluation;
+    *evaluation.mutable_data() = WithoutName(inputs_.test());
+    v1::Sources& sources = *evaluation.mutable_sources();
+    sources.set_count(CountSources(set, experiment_, inputs_));
+    if (set.has_sources()) {
+      sources.set_indices_sha256(inputs_.arrays().at(set.sources()).sha256());
+    } else {
+      sources.set_first(experiment_.examples().start());
+    }
+    *evaluation.mutable_oracle() = OracleOf(set.oracle());
+    planned.shards = Shards(0, sources.count(), set.shard_size());
+    if (set.has_file()) evaluation.set_array_sha256(inputs_.arrays().at(set.file().path()).sha256());
+    if (!IsMadeHere(set)) return planned;
+
+    v1::JobSpec spec;
+    spec.set_revision(kInvarianceRevision);
+    v1::InvarianceJob& job = *spec.mutable_invariance();
+    *job.mutable_data() = evaluation.data();
+    *job.mutable_sources() = sources;
+    *job.mutable_training() = WithoutName(inputs_.train());
+    *job.mutable_set() = OnlyMethod(set);
+    if (const auto text = TargetsOf(set)) {
+      const auto rows = ParseTargets(*text, inputs_.test().classes());
+      job.mutable_targets()->Add(rows->begin(), rows->end());
+    }
+    for (const uint64_t seed : experiment_.seeds()) {
+      job.set_seed(DrawsAtRandom(set) ? seed : 0);
+      planned.built_by_seed[seed] = AddJob(spec, planned.shards, made_jobs_);
+    }
+    return planned;
+  }
+
+  v1::OracleRef OracleOf(const v1::OracleChoice& choice) const {
+    v1::OracleRef oracle;
+    switch (choice.oracle_case()) {
+      case v1::OracleChoice::kDataset:
+        oracle.mutable_dataset();
+        break;
+      case v1::OracleChoice::kLabels:
+        oracle.set_labels_sha256(inputs_.file_sha256().at(choice.labels()));
+        break;
+      case v1::OracleChoice::kNearest:
+        *oracle.mutable_nearest() = choice.nearest();
+        *oracle.mutable_training() = WithoutName(inputs_.train());
+        break;
+      case v1::OracleChoice::kModel:
+        oracle.set_torchscript_sha256(inputs_.file_sha256().at(choice.model()));
+        break;
+      case v1::OracleChoice::ORACLE_NOT_SET:
+        break;
+    }
+    return oracle;
+  }
+
+  // The cells of the jobs that PlanSet added.
+  void AddMade(const PlannedSet& set) {
+    for (const uint64_t seed : experiment_.seeds()) {
+      if (set.built_by_seed.empty()) continue;
+      v1::Cell cell;
+      cell.set_seed(seed);
+      cell.set_invariance(set.entry->name());
+      AddCell(std::move(cell), /*attack=*/"", set.built_by_seed.at(seed));
+    }
+  }
+
+  void AddAlignment(const v1::Alignment& alignment) {
+    v1::JobSpec spec;
+    spec.set_revision(kAlignmentRevision);
+    v1::AlignmentJob& job = *spec.mutable_alignment();
+    *job.mutable_data() = WithoutName(alignment.split() == v1::SPLIT_TRAIN ? inputs_.train() : inputs_.test());
+    job.mutable_anchors()->set_count(alignment.anchors());
+    job.set_norm(alignment.norm());
+    job.set_threshold(alignment.threshold());
+    job.set_most_misaligned(alignment.most_misaligned());
+    v1::Cell cell;
+    cell.set_alignment(alignment.name());
+    AddCell(std::move(cell), /*attack=*/"",
+            AddJob(spec, Shards(0, alignment.anchors(), alignment.shard_size()), other_jobs_));
   }
 
   // The digest of the job, which is added unless an equal one was.
-  std::string AddJob(v1::JobSpec spec, const v1::DatasetRef& data, const v1::ModelRef* model,
-                     const std::vector<v1::Shard>& shards, std::vector<v1::Job>& jobs) {
+  std::string AddJob(v1::JobSpec spec, const std::vector<v1::Shard>& shards, std::vector<v1::Job>& jobs) {
     spec.DiscardUnknownFields();  // whatever a newer client sent along is not what will be computed
     std::string digest = JobDigest(spec);
     if (!known_.insert(digest).second) return digest;
     v1::Job& job = jobs.emplace_back();
     job.set_digest(digest);
     *job.mutable_spec() = std::move(spec);
-    job.add_artifacts(data.images_sha256());
-    job.add_artifacts(data.labels_sha256());
-    if (model != nullptr && model->has_trained_by()) job.add_depends_on(model->trained_by());
-    if (model != nullptr && model->has_torchscript_sha256()) job.add_artifacts(model->torchscript_sha256());
-    const std::string& surrogate = job.spec().attack().surrogate_sha256();
-    if (!surrogate.empty()) job.add_artifacts(surrogate);
+    FillInNeeds(job);
     job.mutable_shards()->Add(shards.begin(), shards.end());
     return digest;
   }
@@ -214,7 +332,9 @@ class Planner {
   std::vector<v1::Shard> evaluation_shards_;
   std::vector<PlannedAttack> attacks_;
   std::vector<size_t> attack_of_entry_;  // in attacks_, for each of the experiment's
+  std::vector<PlannedSet> sets_;
   std::vector<v1::Job> train_jobs_;
+  std::vector<v1::Job> made_jobs_;  // that make invariance-based examples
   std::vector<v1::Job> other_jobs_;
   std::unordered_set<std::string> known_;
   v1::Plan plan_;
@@ -250,6 +370,12 @@ const char* JobKind(const v1::JobSpec& spec) {
       return "evaluate";
     case v1::JobSpec::kAttack:
       return "attack";
+    case v1::JobSpec::kAlignment:
+      return "alignment";
+    case v1::JobSpec::kInvariance:
+      return "invariance";
+    case v1::JobSpec::kEvaluateInvariance:
+      return "evaluate_invariance";
     case v1::JobSpec::KIND_NOT_SET:
       break;
   }
@@ -257,8 +383,15 @@ const char* JobKind(const v1::JobSpec& spec) {
 }
 
 std::string Describe(const v1::Cell& cell, const v1::Job& job) {
-  std::string text = absl::StrCat(JobKind(job.spec()), " ", cell.model(), cell.training().empty() ? "" : " / ",
-                                  cell.training(), ", seed ", cell.seed());
+  if (job.spec().has_alignment()) {
+    const bool train = job.spec().alignment().data().split() == v1::SPLIT_TRAIN;
+    return absl::StrCat("alignment ", cell.alignment(), train ? " of train" : " of test");
+  }
+  if (job.spec().has_invariance()) return absl::StrCat("make ", cell.invariance(), ", seed ", cell.seed());
+  const char* const what = job.spec().has_evaluate_invariance() ? "evaluate" : JobKind(job.spec());
+  std::string text = absl::StrCat(what, " ", cell.model(), cell.training().empty() ? "" : " / ", cell.training(),
+                                  ", seed ", cell.seed());
+  if (job.spec().has_evaluate_invariance()) absl::StrAppend(&text, ", on ", cell.invariance());
   if (job.spec().has_attack()) {
     const v1::Attack& attack = job.spec().attack().attack();
     const std::vector<double> radii = RadiiOf(job.spec().attack());

@@ -14,13 +14,19 @@ std::string JobDigest(const v1::JobSpec& spec);
 
 // The plan of an experiment. Jobs that several cells need appear once: equal digests are one job.
 //
-// Jobs: training in the order of the grid, because it takes longest, then the rest in the order of the grid, so that
-// what a job depends on precedes it. A job's artifacts are those of the split that it reads, and its TorchScript file.
-// Attacks with the shared protocol that are equal in everything but name and epsilon are one job with all their radii.
+// Jobs: training in the order of the grid, because it takes longest, then the making of invariance-based examples, then
+// the rest in the order of the cells, so that what a job depends on precedes it. A job's artifacts are those of the
+// splits that it reads, and the files and arrays that it names. Attacks with the shared protocol that are equal in
+// everything but name and epsilon are one job with all their radii.
 //
 // Cells: model, training, seed in the order of the file; for each the training (attack is empty as in an evaluation;
-// the job's kind tells them apart), the evaluation, then every attack. TorchScript models have no training, and their
-// evaluation, and attacks that draw nothing at random, are one job that the cells of all seeds share.
+// the job's kind tells them apart), the evaluation, every attack, then every set of invariance-based examples.
+// TorchScript models have no training, and their evaluation, and attacks that draw nothing at random, are one job that
+// the cells of all seeds share. After them, without a model: each set that is made here, once for each seed (which
+// share a job where nothing is drawn at random), then each alignment.
+//
+// The positions in a set's sources are what its jobs' shards count. Targets, an Alignment's radii and everything else
+// that has no say in a job's result is not part of it, see InvarianceJob.
 //
 // Specs carry no names, neither the user's nor the data set's. REQUIRES: ValidateExperiment(experiment, inputs) is OK.
 v1::Plan MakePlan(const v1::Experiment& experiment, const v1::Inputs& inputs);
@@ -34,11 +40,13 @@ double RadiusOf(const v1::Cell& cell, const v1::AttackJob& job);
 // "linf", "l2", "l1" or "l0", as in the experiment file.
 std::string NormName(v1::Norm norm);
 
-// "train", "evaluate" or "attack": how the store and messages name a kind of job.
+// "train", "evaluate", "attack", "alignment", "invariance" or "evaluate_invariance": how the store and messages name a
+// kind of job.
 const char* JobKind(const v1::JobSpec& spec);
 
 // "train small_cnn / pgd, seed 1", "attack small_cnn / pgd, seed 1, pgd linf 0.1": how messages name a cell's job. Of
-// several radii: "pgd linf 0.1 to 0.4".
+// several radii: "pgd linf 0.1 to 0.4". Others: "make NAME, seed 1", "evaluate small_cnn / pgd, seed 1, on NAME",
+// "alignment NAME of train".
 std::string Describe(const v1::Cell& cell, const v1::Job& job);
 
 // Digest by which a result row names the data set: SHA-256 over the two artifact digests, whatever the set is called.

@@ -34,7 +34,7 @@ v1::Inputs TestInputs() {
   v1::Inputs inputs;
   *inputs.mutable_train() = Dataset(v1::SPLIT_TRAIN, '1', 60'000);
   *inputs.mutable_test() = Dataset(v1::SPLIT_TEST, '3', 10'000);
-  (*inputs.mutable_torchscript_sha256())["golden/at03.pt"] = std::string(64, 'a');
+  (*inputs.mutable_file_sha256())["golden/at03.pt"] = std::string(64, 'a');
   return inputs;
 }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/experiment/attack_table.h"
+#include "core/experiment/invariance_set.h"
 #include "core/plan/plan.h"
 
 namespace tightrope {
@@ -30,6 +31,33 @@ WorkEstimate EstimateAttack(const v1::AttackJob& job) {
     add(member.attack);
   }
   return sum;
+}
+
+// Images that are compared with one in the time of a forward pass, one by one and in a search over a grid.
+constexpr double kComparedInAPass = 1000;
+constexpr double kSearchedInAPass = 10'000;
+
+double GridPoints(uint32_t shifts, uint32_t rotations) { return static_cast<double>(shifts) * shifts * rotations; }
+
+// Of one source.
+double PassesToMake(const v1::InvarianceSet& set) {
+  const auto candidates = static_cast<double>(CandidateCount(set).value_or(0));
+  const v1::InterpolatedInvariance& line = set.interpolate();
+  if (set.has_linf()) {
+    return candidates * GridPoints(set.linf().shifts(), set.linf().rotations()) / kSearchedInAPass;
+  }
+  if (set.has_interpolate() && line.path() == v1::INTERPOLATION_PATH_TRANSFORMED) {
+    return candidates * GridPoints(line.shifts(), line.rotations()) / kSearchedInAPass;
+  }
+  return candidates * (set.has_l0() ? set.l0().transforms() : 1) / kComparedInAPass;
+}
+
+// Of one example: it and its source, and what the oracle asks.
+double PassesToEvaluate(const v1::EvaluateInvarianceJob& job) {
+  const v1::OracleRef& oracle = job.oracle();
+  if (oracle.has_torchscript_sha256()) return 3;
+  const uint64_t voters = oracle.training().count() - std::min(oracle.nearest().first(), oracle.training().count());
+  return 2 + static_cast<double>(voters) / kComparedInAPass;
 }
 
 }  // namespace
@@ -67,6 +95,14 @@ WorkEstimate EstimateWork(const v1::Job& job) {
       }
       return {.forward_passes = examples * one.forward_passes, .backward_passes = examples * one.backward_passes};
     }
+    case v1::JobSpec::kAlignment: {
+      const auto compared = static_cast<double>(job.spec().alignment().data().count());
+      return {.forward_passes = examples * compared / kComparedInAPass, .backward_passes = 0};
+    }
+    case v1::JobSpec::kInvariance:
+      return {.forward_passes = examples * PassesToMake(job.spec().invariance().set()), .backward_passes = 0};
+    case v1::JobSpec::kEvaluateInvariance:
+      return {.forward_passes = examples * PassesToEvaluate(job.spec().evaluate_invariance()), .backward_passes = 0};
     case v1::JobSpec::KIND_NOT_SET:
       break;
   }

@@ -6,68 +6,43 @@
 #include <utility>
 
 #include "core/plan/plan.h"
+#include "core/statistics/alignment_rows.h"
 #include "core/statistics/diagnose.h"
+#include "core/statistics/intervals.h"
 #include "core/statistics/proportion.h"
 
 namespace tightrope {
 namespace {
 
-constexpr double kConfidence = 0.95;
-constexpr char kOneSeed[] = "clopper-pearson 95%";
-constexpr char kOverSeeds[] = "min-max over seeds";
-
 std::string ModelDigest(const v1::ModelRef& model) {
   return model.has_trained_by() ? model.trained_by() : model.torchscript_sha256();
 }
 
-// What a row says of its cell before anything is counted; false for a job that has no figure (training).
-bool DescribeCell(const v1::Cell& cell, const v1::JobSpec& spec, v1::MetricRow& row) {
-  const v1::DatasetRef* data = nullptr;
-  if (spec.has_evaluate()) {
-    data = &spec.evaluate().data();
-    row.set_metric("clean_accuracy");
-    row.set_model_digest(ModelDigest(spec.evaluate().model()));
-  } else if (spec.has_attack()) {
-    data = &spec.attack().data();
-    row.set_metric("robust_accuracy");
-    row.set_norm(NormName(spec.attack().attack().norm()));
-    row.set_epsilon(RadiusOf(cell, spec.attack()));
-    row.set_attack(cell.attack());
-    row.set_model_digest(ModelDigest(spec.attack().model()));
-  } else {
-    return false;
-  }
+// What a row says of its cell before anything is counted.
+v1::MetricRow HeadOf(const v1::Experiment& experiment, const v1::Cell& cell, const v1::DatasetRef& data) {
+  v1::MetricRow row;
+  row.set_experiment(experiment.name());
+  row.set_dataset(experiment.dataset());
+  row.set_dataset_digest(DatasetDigest(data));
+  row.set_job_digest(cell.job_digest());
+  return row;
+}
+
+v1::MetricRow HeadOf(const v1::Experiment& experiment, const v1::Cell& cell, const v1::DatasetRef& data,
+                     const v1::ModelRef& model) {
+  v1::MetricRow row = HeadOf(experiment, cell, data);
   row.set_model(cell.model());
   row.set_training(cell.training());
-  row.set_dataset_digest(DatasetDigest(*data));
+  row.set_model_digest(ModelDigest(model));
   row.add_seeds(cell.seed());
-  row.set_job_digest(cell.job_digest());
-  return true;
+  return row;
 }
 
-// Fills in the figure of one job.
-void Measure(const VerdictCounts& counts, v1::MetricRow& row) {
-  const uint64_t successes =
-      row.metric() == "clean_accuracy" ? counts.clean_correct : counts.NotBrokenAt(row.epsilon());
-  const Interval interval = ClopperPearson(successes, counts.n, kConfidence);
-  row.set_value(static_cast<double>(successes) / static_cast<double>(counts.n));
-  row.set_lower(interval.lower);
-  row.set_upper(interval.upper);
-  row.set_n(counts.n);
-  row.set_interval(kOneSeed);
-}
-
-// The cells that differ in the seed only.
+// Rows that differ in the seed only.
 struct SeedGroup {
-  std::vector<size_t> places;  // among the rows
-  bool complete = true;        // every cell of it is committed
+  std::vector<size_t> places{};  // among the rows
+  std::set<std::string> jobs{};  // that they are made of
 };
-
-// What draws nothing at random is one job for all seeds (a TorchScript model's clean accuracy, its FGSM): no spread.
-bool VaryWithSeed(const std::vector<v1::MetricRow>& rows) {
-  return std::any_of(rows.begin(), rows.end(),
-                     [&](const v1::MetricRow& row) { return row.job_digest() != rows.front().job_digest(); });
-}
 
 using GroupKey = std::tuple<std::string, std::string, std::string, std::string, std::string, double>;
 
@@ -101,6 +76,102 @@ v1::MetricRow OverSeeds(const std::vector<v1::MetricRow>& seeds) {
   return row;
 }
 
+// Takes in the rows of one cell after another.
+class Aggregation {
+ public:
+  Aggregation(const v1::Experiment& experiment, const v1::Plan& plan, const CountedJobs& counted)
+      : experiment_(experiment), plan_(plan), counted_(counted), attacks_(AttacksByModel(plan)) {}
+
+  void AddCell(const v1::Cell& cell, const v1::JobSpec& spec) {
+    switch (spec.kind_case()) {
+      case v1::JobSpec::kEvaluate: {
+        v1::MetricRow row = HeadOf(experiment_, cell, spec.evaluate().data(), spec.evaluate().model());
+        row.set_metric("clean_accuracy");
+        return AddAccuracy(std::move(row), [](const VerdictCounts& counts) { return counts.clean_correct; });
+      }
+      case v1::JobSpec::kAttack: {
+        const double epsilon = RadiusOf(cell, spec.attack());
+        v1::MetricRow row = HeadOf(experiment_, cell, spec.attack().data(), spec.attack().model());
+        row.set_metric("robust_accuracy");
+        row.set_norm(NormName(spec.attack().attack().norm()));
+        row.set_epsilon(epsilon);
+        row.set_attack(cell.attack());
+        return AddAccuracy(std::move(row), [&](const VerdictCounts& counts) { return counts.NotBrokenAt(epsilon); });
+      }
+      case v1::JobSpec::kEvaluateInvariance:
+        return AddInvariance(cell, spec.evaluate_invariance());
+      case v1::JobSpec::kAlignment:
+        return AddAlignment(cell, spec.alignment());
+      default:
+        return;
+    }
+  }
+
+  std::vector<v1::MetricRow> Finish() {
+    Diagnose(plan_, counted_.verdicts, rows_);
+    for (const SeedGroup* group : in_order_) {
+      // What draws nothing at random is one job for all seeds (a TorchScript model's clean accuracy, its FGSM): no
+      // spread.
+      if (static_cast<int>(group->places.size()) != experiment_.seeds_size() || group->jobs.size() < 2) continue;
+      std::vector<v1::MetricRow> seeds;
+      for (const size_t place : group->places) seeds.push_back(rows_[place]);
+      rows_.push_back(OverSeeds(seeds));
+    }
+    return std::move(rows_);
+  }
+
+ private:
+  template <typename Successes>
+  void AddAccuracy(v1::MetricRow row, const Successes& successes) {
+    const auto counts = counted_.verdicts.find(row.job_digest());
+    if (counts == counted_.verdicts.end() || counts->second.n == 0) return;  // a share of no examples is no figure
+    SetShare(successes(counts->second), counts->second.n, row);
+    const std::string job = row.job_digest();
+    AddOfSeed(std::move(row), job);
+  }
+
+  void AddInvariance(const v1::Cell& cell, const v1::EvaluateInvarianceJob& job) {
+    const auto records = counted_.invariance.find(cell.job_digest());
+    if (records == counted_.invariance.end()) return;
+    v1::MetricRow head = HeadOf(experiment_, cell, job.data(), job.model());
+    head.set_attack(cell.invariance());
+    const auto attacks = attacks_.find(ModelKeyOf(cell));
+    for (InvarianceRow& one : InvarianceRows(
+             job, records->second, attacks == attacks_.end() ? std::vector<AttackOfModel>() : attacks->second, head)) {
+      AddOfSeed(std::move(one.row), one.jobs);
+    }
+  }
+
+  void AddAlignment(const v1::Cell& cell, const v1::AlignmentJob& job) {
+    const auto shards = counted_.alignments.find(cell.job_digest());
+    if (shards == counted_.alignments.end()) return;
+    v1::MetricRow head = HeadOf(experiment_, cell, job.data());
+    head.set_attack(cell.alignment());
+    head.set_norm(NormName(job.norm()));
+    std::vector<double> radii;
+    for (const v1::Alignment& entry : experiment_.alignment()) {
+      if (entry.name() == cell.alignment()) radii.assign(entry.radii().begin(), entry.radii().end());
+    }
+    for (v1::MetricRow& row : AlignmentRows(job, radii, shards->second, head)) rows_.push_back(std::move(row));
+  }
+
+  void AddOfSeed(v1::MetricRow row, const std::string& jobs) {
+    const auto [entry, is_new] = groups_.try_emplace(KeyOf(row));
+    if (is_new) in_order_.push_back(&entry->second);
+    entry->second.places.push_back(rows_.size());
+    entry->second.jobs.insert(jobs);
+    rows_.push_back(std::move(row));
+  }
+
+  const v1::Experiment& experiment_;
+  const v1::Plan& plan_;
+  const CountedJobs& counted_;
+  const std::map<ModelKey, std::vector<AttackOfModel>> attacks_;
+  std::vector<v1::MetricRow> rows_;
+  std::map<GroupKey, SeedGroup> groups_;
+  std::vector<const SeedGroup*> in_order_;  // of their first cells
+};
+
 }  // namespace
 
 uint64_t VerdictCounts::NotBrokenAt(double epsilon) const {
@@ -123,38 +194,15 @@ v1::ExampleRecord AtRadius(v1::ExampleRecord record, double epsilon) {
 }
 
 std::vector<v1::MetricRow> Aggregate(const v1::Experiment& experiment, const v1::Plan& plan,
-                                     const std::map<std::string, VerdictCounts>& counts) {
+                                     const CountedJobs& counted) {
   std::map<std::string, const v1::JobSpec*> specs;
   for (const v1::Job& job : plan.jobs()) specs.emplace(job.digest(), &job.spec());
-
-  std::vector<v1::MetricRow> rows;
-  std::map<GroupKey, SeedGroup> groups;
-  std::vector<const SeedGroup*> in_order;  // of their first cells
+  Aggregation aggregation(experiment, plan, counted);
   for (const v1::Cell& cell : plan.cells()) {
     const auto spec = specs.find(cell.job_digest());
-    v1::MetricRow row;
-    row.set_experiment(experiment.name());
-    row.set_dataset(experiment.dataset());
-    if (spec == specs.end() || !DescribeCell(cell, *spec->second, row)) continue;
-    const auto [entry, is_new] = groups.try_emplace(KeyOf(row));
-    SeedGroup& group = entry->second;
-    if (is_new) in_order.push_back(&group);
-    const auto counted = counts.find(cell.job_digest());
-    if (counted == counts.end() || counted->second.n == 0) {  // a share of no examples is no figure
-      group.complete = false;
-      continue;
-    }
-    Measure(counted->second, row);
-    group.places.push_back(rows.size());
-    rows.push_back(std::move(row));
+    if (spec != specs.end()) aggregation.AddCell(cell, *spec->second);
   }
-  Diagnose(plan, counts, rows);
-  for (const SeedGroup* group : in_order) {
-    std::vector<v1::MetricRow> seeds;
-    for (const size_t place : group->places) seeds.push_back(rows[place]);
-    if (group->complete && VaryWithSeed(seeds)) rows.push_back(OverSeeds(seeds));
-  }
-  return rows;
+  return aggregation.Finish();
 }
 
 }  // namespace tightrope

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/statistics/invariance_rows.h"
 #include "tightrope/v1/experiment.pb.h"
 #include "tightrope/v1/plan.pb.h"
 #include "tightrope/v1/results.pb.h"
@@ -29,12 +30,19 @@ struct VerdictCounts {
 // The record of a job with several radii as that of one of them: a witness that lies beyond it is none.
 v1::ExampleRecord AtRadius(v1::ExampleRecord record, double epsilon);
 
-// One row per cell whose job is committed (in the order of the plan's cells), then one row per (model, training,
-// attack, norm, ε) over seeds where every seed is committed and there are jobs of more than one, with what Diagnose
-// says of them. Deterministic. Rows of evaluate jobs are clean_accuracy, of attack jobs robust_accuracy; train jobs
-// have none. `counts` is keyed by job digest and holds fully committed jobs only. `plan` is that of `experiment`, which
-// gives the names that job specs do not have.
+// What there is to count of a plan's jobs, by digest; of jobs that are committed as a whole only.
+struct CountedJobs {
+  std::map<std::string, VerdictCounts> verdicts{};                       // evaluate and attack
+  std::map<std::string, InvarianceRecords> invariance{};                 // evaluate_invariance
+  std::map<std::string, std::vector<v1::AlignmentResult>> alignments{};  // the shards in their order
+};
+
+// The rows of each cell whose job is committed (in the order of the plan's cells), then one row per (model, training,
+// metric, attack, norm, ε) over seeds where every seed has one and they are of different jobs, with what Diagnose says
+// of them. Deterministic. Evaluate jobs have a row clean_accuracy, attack jobs robust_accuracy; evaluations on sets and
+// alignments have those of invariance_rows.h and alignment_rows.h; trainings and the making of sets have none. `plan`
+// is that of `experiment`, which gives what job specs do not have: names, radii to look within.
 std::vector<v1::MetricRow> Aggregate(const v1::Experiment& experiment, const v1::Plan& plan,
-                                     const std::map<std::string, VerdictCounts>& counts);
+                                     const CountedJobs& counted);
 
 }  // namespace tightrope

@@ -7,7 +7,7 @@ namespace {
 
 bool Agree(int32_t prediction, int32_t label) { return prediction >= 0 && prediction == label; }
 
-void CountRadius(const InvarianceOutcome& outcome, const std::optional<double>& radius, double tolerance,
+void CountRadius(const JudgedExample& outcome, const std::optional<double>& radius, double tolerance,
                  RadiusCounts& counts) {
   if (!radius) return;
   ++counts.known;
@@ -16,7 +16,7 @@ void CountRadius(const InvarianceOutcome& outcome, const std::optional<double>& 
   counts.inside_moved += !Agree(outcome.prediction, outcome.source_prediction);
 }
 
-void CountChanged(const InvarianceOutcome& outcome, double tolerance, InvarianceCounts& counts) {
+void CountChanged(const JudgedExample& outcome, double tolerance, InvarianceCounts& counts) {
   const bool agrees = Agree(outcome.prediction, outcome.oracle_label);
   const bool as_source = Agree(outcome.prediction, outcome.source_label);
   const bool kept = Agree(outcome.prediction, outcome.source_prediction);
@@ -65,7 +65,7 @@ InvarianceCounts& InvarianceCounts::operator+=(const InvarianceCounts& other) {
   return *this;
 }
 
-void Count(const InvarianceOutcome& outcome, double tolerance, InvarianceCounts& counts) {
+void Count(const JudgedExample& outcome, double tolerance, InvarianceCounts& counts) {
   ++counts.n;
   if (outcome.oracle_label == kNoneOfThese) {
     ++counts.none_of_these;

@@ -17,7 +17,7 @@
 namespace tightrope {
 
 // One example and one model.
-struct InvarianceOutcome {
+struct JudgedExample {
   int32_t source_label = 0;           // a class
   int32_t oracle_label = kUndecided;  // of the example: a class, kNoneOfThese or kUndecided
   int32_t source_prediction = -1;     // -1: the logits were not finite, which agrees with nothing
@@ -72,7 +72,7 @@ struct InvarianceCounts {
 // Counts one more. An example is inside a radius where distance ≤ radius + tolerance: 0 for examples that keep to their
 // ball; the published set of ε = 0.4 oversteps it by less than a grey level and needs 1/255. A distance that is NaN is
 // outside.
-void Count(const InvarianceOutcome& outcome, double tolerance, InvarianceCounts& counts);
+void Count(const JudgedExample& outcome, double tolerance, InvarianceCounts& counts);
 
 struct InvarianceShare {
   std::string metric;

@@ -11,9 +11,9 @@
 namespace tightrope {
 namespace {
 
-InvarianceCounts CountsOf(const std::vector<InvarianceOutcome>& outcomes, double tolerance = 0) {
+InvarianceCounts CountsOf(const std::vector<JudgedExample>& outcomes, double tolerance = 0) {
   InvarianceCounts counts;
-  for (const InvarianceOutcome& outcome : outcomes) Count(outcome, tolerance, counts);
+  for (const JudgedExample& outcome : outcomes) Count(outcome, tolerance, counts);
   return counts;
 }
 
@@ -26,7 +26,7 @@ InvarianceShare ShareNamed(const InvarianceCounts& counts, const std::string& me
 }
 
 // Source of class 3, which the model knows.
-InvarianceOutcome Outcome(int32_t oracle_label, int32_t prediction, int32_t source_prediction = 3) {
+JudgedExample Outcome(int32_t oracle_label, int32_t prediction, int32_t source_prediction = 3) {
   return {.source_label = 3,
           .oracle_label = oracle_label,
           .source_prediction = source_prediction,
@@ -80,9 +80,9 @@ TEST(InvarianceCountsTest, LogitsThatAreNotFiniteAgreeWithNothing) {
   EXPECT_EQ(ShareNamed(counts, "agreement").n, 2u);
 }
 
-InvarianceOutcome At(double distance, std::optional<double> robust, std::optional<double> certified,
-                     int32_t prediction = 3) {
-  InvarianceOutcome outcome = Outcome(8, prediction);
+JudgedExample At(double distance, std::optional<double> robust, std::optional<double> certified,
+                 int32_t prediction = 3) {
+  JudgedExample outcome = Outcome(8, prediction);
   outcome.distance = distance;
   outcome.robust_radius = robust;
   outcome.certified_radius = certified;
@@ -105,14 +105,14 @@ TEST(InvarianceCountsTest, AnExampleThatMovedThePredictionInsideACertificateIsSe
 }
 
 TEST(InvarianceCountsTest, AGreyLevelOfToleranceLetsThePublishedSetIn) {
-  const std::vector<InvarianceOutcome> overstepping = {At(103.0 / 255, 0.4, 0.4)};
+  const std::vector<JudgedExample> overstepping = {At(103.0 / 255, 0.4, 0.4)};
   EXPECT_EQ(CountsOf(overstepping).robust.inside, 0u);
   EXPECT_EQ(CountsOf(overstepping, 1.0 / 255).robust.inside, 1u);
   EXPECT_EQ(CountsOf({At(std::nan(""), 0.4, 0.4)}, 1).robust.inside, 0u);
 }
 
 TEST(InvarianceCountsTest, UnchangedExamplesAreNoInvarianceExamples_WhateverTheRadius) {
-  InvarianceOutcome unchanged = At(0.1, 0.4, 0.4);
+  JudgedExample unchanged = At(0.1, 0.4, 0.4);
   unchanged.oracle_label = 3;
   EXPECT_EQ(CountsOf({unchanged}).robust.known, 0u);
 }
@@ -125,8 +125,8 @@ TEST(InvarianceCountsTest, CountsOfPartsAddUp_AndThreeWaysOfBeingWrongPartition)
     return static_cast<double>(random() % 5) / 10;
   };
   for (int trial = 0; trial < 50; ++trial) {
-    std::vector<InvarianceOutcome> outcomes(random() % 100);
-    for (InvarianceOutcome& outcome : outcomes) {
+    std::vector<JudgedExample> outcomes(random() % 100);
+    for (JudgedExample& outcome : outcomes) {
       outcome = {.source_label = label(0),
                  .oracle_label = label(-3),
                  .source_prediction = label(-1),
@@ -152,7 +152,7 @@ TEST(InvarianceCountsTest, CountsOfPartsAddUp_AndThreeWaysOfBeingWrongPartition)
 }
 
 TEST(InvarianceCountsTest, SharesCarryExactIntervals_AndOneOfNothingKnowsNothing) {
-  std::vector<InvarianceOutcome> outcomes(21, Outcome(8, 3));
+  std::vector<JudgedExample> outcomes(21, Outcome(8, 3));
   for (size_t i = 0; i < 3; ++i) outcomes[i].prediction = 8;
   const InvarianceShare share = ShareNamed(CountsOf(outcomes), "agreement_changed");
   EXPECT_EQ(share.successes, 3u);

@@ -14,6 +14,7 @@
 #include "core/robustness/attack/attack_method.h"
 #include "core/robustness/attack/ball.h"
 #include "core/robustness/attack/dataset_batch.h"
+#include "core/robustness/attack/rows_per_batch.h"
 #include "core/robustness/torch.h"
 #include "core/status_macros.h"
 
@@ -23,25 +24,7 @@ namespace {
 // How far from 1 probabilities may sum up to.
 constexpr double kProbabilitySum = 1e-4;
 
-// What a step may take of the device's memory.
-constexpr size_t kBytesOnCpu = size_t{512} << 20;
-constexpr size_t kBytesOnGpu = size_t{4} << 30;
-
-// Rows in one batch: enough to feed the device's cores and to pay for the fixed cost of a step, few enough that what a
-// step keeps stays small and large models fit into memory. The same on all machines, because the rows of a batch decide
-// the last bits of its logits. `rows` in all are spread evenly, so that none is left for a small batch that costs as
-// much.
-size_t RowsPerBatch(size_t rows, const Dataset& data, const Classifier& classifier,
-                    const Classifier* surrogate = nullptr) {
-  const size_t elements = size_t{data.channels} * data.height * data.width;
-  const bool gpu = classifier.device().is_cuda();
-  const size_t worthwhile = std::clamp<size_t>((gpu ? size_t{1} << 21 : size_t{1} << 18) / elements, 16, 4096);
-  const int64_t at_surrogate = surrogate != nullptr ? surrogate->bytes_per_input() : 0;  // asked in turn
-  const auto bytes = static_cast<size_t>(std::max<int64_t>({classifier.bytes_per_input(), at_surrogate, 1}));
-  const size_t limit = std::clamp<size_t>((gpu ? kBytesOnGpu : kBytesOnCpu) / bytes, 1, worthwhile);
-  const size_t batches = std::max<size_t>((rows + limit - 1) / limit, 1);
-  return std::max<size_t>((rows + batches - 1) / batches, 1);
-}
+size_t ElementsOf(const Dataset& data) { return size_t{data.channels} * data.height * data.width; }
 
 absl::Status CheckRange(const v1::Shard& range, const Dataset& data) {
   ABSL_RETURN_IF_ERROR(CheckArrays(data));
@@ -64,7 +47,7 @@ absl::StatusOr<torch::Tensor> CleanLogits(const v1::Shard& range, const Dataset&
                                           const std::function<absl::Status(size_t)>& report) {
   torch::NoGradGuard no_grad;
   const std::vector<uint32_t> indices = Indices(range);
-  const size_t rows = RowsPerBatch(indices.size(), data, classifier);
+  const size_t rows = RowsPerBatch(indices.size(), ElementsOf(data), classifier);
   std::vector<torch::Tensor> logits;
   for (size_t begin = 0; begin < indices.size(); begin += rows) {
     const absl::Span<const uint32_t> batch = absl::MakeConstSpan(indices).subspan(begin, rows);
@@ -225,7 +208,8 @@ class AttackRun {
       return ActiveBatch::Row{.standing = &open[i % open.size()]->standing,
                               .run = static_cast<uint32_t>(i / open.size())};
     };
-    const size_t limit = RowsPerBatch(method.mixes_runs() ? planned_rows : open.size(), data_, classifier_, surrogate_);
+    const size_t limit =
+        RowsPerBatch(method.mixes_runs() ? planned_rows : open.size(), ElementsOf(data_), classifier_, surrogate_);
     const size_t examples_open = open.size();
     for (size_t next = 0; next < planned_rows + again.size();) {
       const size_t begin = next;
@@ -309,7 +293,7 @@ class AttackRun {
     for (Progress* example : open) {
       if (!example->standing.candidate.point.empty()) found.push_back(example);
     }
-    const size_t limit = RowsPerBatch(found.size(), data_, classifier_);
+    const size_t limit = RowsPerBatch(found.size(), ElementsOf(data_), classifier_);
     for (size_t begin = 0; begin < found.size(); begin += limit) {
       const absl::Span<Progress* const> batch = absl::MakeConstSpan(found).subspan(begin, limit);
       torch::Tensor points = torch::empty(

@@ -9,17 +9,11 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "core/robustness/invariance/input_values.h"
 #include "core/status_macros.h"
 
 namespace tightrope {
 namespace {
-
-std::vector<float> Values(absl::Span<const uint8_t> pixels) {
-  std::vector<float> values;
-  values.reserve(pixels.size());
-  for (const uint8_t pixel : pixels) values.push_back(static_cast<float>(pixel) / 255.0f);
-  return values;
-}
 
 // 0 for a pixel that does not differ, else the number of its group, from 1, of at most `most_groups`; −1 where a pixel
 // is never replaced.
@@ -49,7 +43,9 @@ std::vector<int32_t> Groups(const std::vector<bool>& differs, int64_t height, in
   return groups;
 }
 
-absl::Status CheckOptions(const L0AttackOptions& options) {
+}  // namespace
+
+absl::Status CheckL0Options(const L0AttackOptions& options) {
   if (options.most_groups < 1 || options.most_groups > 16) {
     return absl::InvalidArgumentError(absl::StrCat("the l0 invariance attack may choose among ", options.most_groups,
                                                    " groups of pixels; give 1 to 16"));
@@ -60,8 +56,6 @@ absl::Status CheckOptions(const L0AttackOptions& options) {
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 absl::StatusOr<std::vector<double>> NearestNeighbourScore::Scores(absl::Span<const L0Composite> composites,
                                                                   uint8_t /*source*/, uint8_t target) const {
@@ -88,10 +82,10 @@ std::vector<L0Composite> Composites(absl::Span<const uint8_t> source, const BitI
   const Dataset& data = training.data();
   const bool published = options.search.published_form;
   const AffineMap map = candidate.Map(data, published);
-  const std::vector<float> original = Values(source);
+  const std::vector<float> original = InputValues(source);
   std::vector<float> moved = Interpolated(
       BilinearTapsOf(map, data.height, data.width),
-      Values(absl::MakeConstSpan(data.pixels).subspan(candidate.training_index * source.size(), source.size())));
+      InputValues(absl::MakeConstSpan(data.pixels).subspan(candidate.training_index * source.size(), source.size())));
   std::vector<bool> differs;
   for (size_t i = 0; i < moved.size(); ++i) {
     if (!published) moved[i] = static_cast<float>(Darkened(moved[i], candidate.draw.darkening));
@@ -117,8 +111,8 @@ std::vector<L0Composite> Composites(absl::Span<const uint8_t> source, const BitI
 absl::StatusOr<L0Example> L0ExampleFrom(absl::Span<const uint8_t> source, uint8_t label, const BitImages& training,
                                         const std::optional<AffineCandidate>& candidate, const L0AttackOptions& options,
                                         const CompositeScore& score) {
-  ABSL_RETURN_IF_ERROR(CheckOptions(options));
-  L0Example example = {.pixels = Values(source), .candidate = candidate};
+  ABSL_RETURN_IF_ERROR(CheckL0Options(options));
+  L0Example example = {.pixels = InputValues(source), .candidate = candidate};
   if (!candidate) return example;
   std::vector<L0Composite> composites = Composites(source, training, *candidate, options);
   if (composites.empty()) return example;
@@ -151,7 +145,7 @@ absl::StatusOr<L0Example> L0ExampleFrom(absl::Span<const uint8_t> source, uint8_
 absl::StatusOr<std::vector<L0Example>> L0Attack(const BitImages& training, const Dataset& sources, uint64_t begin,
                                                 uint64_t end, const L0AttackOptions& options,
                                                 const CompositeScore& score, const RandomStream& stream) {
-  ABSL_RETURN_IF_ERROR(CheckOptions(options));
+  ABSL_RETURN_IF_ERROR(CheckL0Options(options));
   ABSL_ASSIGN_OR_RETURN(AffineSearch search,
                         AffineSearch::Create(training, sources, begin, end, options.search, stream));
   search.Run(options.transforms);

@@ -22,6 +22,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "core/dataset/dataset.h"
@@ -70,6 +71,9 @@ struct L0AttackOptions {
   int32_t most_groups = 8;  // in 1 … 16; smaller groups beyond them are replaced together
 };
 
+// Errors: INVALID_ARGUMENT (most_groups out of range, a cluster radius that is not in [0, 64]).
+absl::Status CheckL0Options(const L0AttackOptions& options);
+
 struct L0Example {
   std::vector<float> pixels = {};  // in [0, 1]; the source's where there is no candidate
   std::optional<AffineCandidate> candidate = {};
@@ -85,8 +89,7 @@ std::vector<L0Composite> Composites(absl::Span<const uint8_t> source, const BitI
                                     const AffineCandidate& candidate, const L0AttackOptions& options);
 
 // All three, for the examples [begin, end) of `sources`, in their order.
-// Errors: INVALID_ARGUMENT (as AffineSearch::Create; most_groups out of range; a cluster radius that is not in [0,
-// 64]), and those of the score, naming the example.
+// Errors: INVALID_ARGUMENT (as AffineSearch::Create and CheckL0Options), and those of the score, naming the example.
 absl::StatusOr<std::vector<L0Example>> L0Attack(const BitImages& training, const Dataset& sources, uint64_t begin,
                                                 uint64_t end, const L0AttackOptions& options,
                                                 const CompositeScore& score, const RandomStream& stream);

@@ -40,12 +40,6 @@ double Removed(absl::Span<const uint8_t> source, absl::Span<const float> moved, 
   return removed;
 }
 
-bool Allows(const TargetTable& targets, uint8_t from, uint8_t to) {
-  if (from == to) return false;
-  if (from >= targets.size() || targets[from].empty()) return true;
-  return std::find(targets[from].begin(), targets[from].end(), to) != targets[from].end();
-}
-
 }  // namespace
 
 TargetTable PublishedTargets() {
@@ -71,6 +65,12 @@ absl::Status CheckTargets(const TargetTable& targets, uint32_t classes) {
     }
   }
   return absl::OkStatus();
+}
+
+bool MayBecome(const TargetTable& targets, uint8_t from, uint8_t to) {
+  if (from == to) return false;
+  if (from >= targets.size() || targets[from].empty()) return true;
+  return std::find(targets[from].begin(), targets[from].end(), to) != targets[from].end();
 }
 
 std::vector<uint8_t> AlignedNeighbour(const NeighbourSearch& search, const ClassNeighbour& neighbour,
@@ -124,7 +124,7 @@ absl::StatusOr<LinfExample> LinfExampleFrom(absl::Span<const uint8_t> source, ui
   }
   std::optional<LinfExample> best;
   for (size_t i = 0; i < neighbours.size(); ++i) {
-    if (!Allows(options.targets, label, neighbours[i].label)) continue;
+    if (!MayBecome(options.targets, label, neighbours[i].label)) continue;
     std::vector<float> moved = options.published_form ? MovedTowardsAsPublished(source, targets[i], options.epsilon)
                                                       : MovedTowards(source, targets[i], options.epsilon);
     const double removed = Removed(source, moved, options.published_form);

@@ -39,6 +39,9 @@ TargetTable PublishedTargets();
 // twice), naming the row.
 absl::Status CheckTargets(const TargetTable& targets, uint32_t classes);
 
+// Whether the table lets an example of class `from` be turned into `to`.
+bool MayBecome(const TargetTable& targets, uint8_t from, uint8_t to);
+
 struct LinfAttackOptions {
   double epsilon = 0.3;         // in (0, 1], of pixels in [0, 1]
   TargetTable targets = {};     // empty: all other classes

@@ -73,19 +73,29 @@ double Polynomial(double x, const std::array<double, N>& highest_first) {
   return value;
 }
 
+std::vector<double> EvenlySpaced(double largest, uint32_t count) {
+  if (count == 1) return {0};
+  std::vector<double> values;
+  const double steps = count - 1;
+  for (uint32_t i = 0; i < count; ++i) values.push_back(largest * (2.0 * i - steps) / steps);
+  return values;
+}
+
 }  // namespace
 
-std::vector<RotationAndShift> PublishedGrid() {
+std::vector<RotationAndShift> MoveGrid(const GridOptions& options) {
+  const std::vector<double> shifts = EvenlySpaced(options.max_shift, options.shifts);
+  const std::vector<double> rotations = EvenlySpaced(options.max_rotation, options.rotations);
   std::vector<RotationAndShift> grid;
-  for (int down = -2; down <= 2; ++down) {
-    for (int right = -2; right <= 2; ++right) {
-      for (int degrees = -30; degrees <= 30; degrees += 2) {
-        grid.push_back({.down = 1.5 * down, .right = 1.5 * right, .degrees = static_cast<double>(degrees)});
-      }
+  for (const double down : shifts) {
+    for (const double right : shifts) {
+      for (const double degrees : rotations) grid.push_back({.down = down, .right = right, .degrees = degrees});
     }
   }
   return grid;
 }
+
+std::vector<RotationAndShift> PublishedGrid() { return MoveGrid({}); }
 
 SineAndCosine OfDegrees(double degrees) {
   constexpr double kRadiansPerDegree = 1.74532925199432957692e-2;

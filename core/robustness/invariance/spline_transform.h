@@ -29,8 +29,19 @@ struct RotationAndShift {
   RotationAndShift Negated() const { return {.down = -down, .right = -right, .degrees = -degrees}; }
 };
 
-// The 775 points of the published search, in its order: `down` (slowest) and `right` in −3, −1.5, 0, 1.5, 3 pixels,
-// `degrees` (fastest) in −30, −28 … 30.
+// Shifts along each axis and rotations, evenly from minus the largest to the largest; one alone is 0.
+struct GridOptions {
+  double max_shift = 3;      // pixels
+  uint32_t shifts = 5;       // an axis
+  double max_rotation = 30;  // degrees
+  uint32_t rotations = 31;
+};
+
+// Every choice of them, `down` changing slowest and `degrees` fastest. REQUIRES: at least one of each.
+std::vector<RotationAndShift> MoveGrid(const GridOptions& options);
+
+// The 775 points of the published search, in its order, MoveGrid's defaults: `down` (slowest) and `right` in −3, −1.5,
+// 0, 1.5, 3 pixels, `degrees` (fastest) in −30, −28 … 30.
 std::vector<RotationAndShift> PublishedGrid();
 
 // One plane of an image as a spline.

@@ -208,6 +208,24 @@ TEST(SplineTransformTest, AGridIsItsPointsOneByOne) {
   }
 }
 
+TEST(SplineTransformTest, AGridGoesEvenlyFromMinusTheLargestToTheLargest) {
+  const std::vector<RotationAndShift> grid =
+      MoveGrid({.max_shift = 1, .shifts = 3, .max_rotation = 10, .rotations = 2});
+  ASSERT_EQ(grid.size(), 18u);
+  EXPECT_EQ(grid.front().down, -1);
+  EXPECT_EQ(grid.front().right, -1);
+  EXPECT_EQ(grid.front().degrees, -10);
+  EXPECT_EQ(grid[1].degrees, 10);
+  EXPECT_EQ(grid[8].down, 0);
+  EXPECT_EQ(grid[8].right, 0);
+  EXPECT_EQ(grid.back().down, 1);
+  EXPECT_EQ(grid.back().degrees, 10);
+  const std::vector<RotationAndShift> alone = MoveGrid({.shifts = 1, .rotations = 1});
+  ASSERT_EQ(alone.size(), 1u);
+  EXPECT_EQ(alone[0].down, 0);
+  EXPECT_EQ(alone[0].degrees, 0);
+}
+
 TEST(SplineTransformTest, AnglesAtMultiplesOf90DegreesAreExact) {
   for (int turn = -9; turn <= 9; ++turn) {
     const auto [sine, cosine] = OfDegrees(90.0 * turn);
