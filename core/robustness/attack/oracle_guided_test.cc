@@ -144,7 +144,7 @@ TEST(OracleGuidedTest, APenaltyBelowTheMultiplierLosesItsWay_AndTheConstraintCom
   std::vector<double> large = w;
   for (double& weight : large) weight *= 1000;
   Made model = TwoClasses(v, -0.1), oracle = TwoClasses(large, -1);
-  const double most = MostGain(v1::NORM_L2, large, v, 0.1, 0.4);
+  const double most = 1000 * MostGain(v1::NORM_L2, w, v, 0.1, 0.4);
   const auto gain = [&](OracleGuidedForm form, double penalty) {
     return Found(model, oracle,
                  {.norm = v1::NORM_L2, .epsilon = 0.4, .form = form, .penalty = penalty, .random_start = false})
