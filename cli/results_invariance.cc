@@ -1,6 +1,7 @@
 // What models make of sets of invariance-based examples.
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -108,11 +109,14 @@ class Cells {
 // Names are not repeated in the lines below.
 class Names {
  public:
-  // Adds a gap before another model or training.
+  // `several_lines`: some training has more than one, so that gaps help to tell them apart.
+  explicit Names(bool several_lines) : several_lines_(several_lines) {}
+
+  // Adds a gap before another model, and before another training.
   std::vector<std::string> Of(const Line& line, TextTable& table) {
     const bool same_model = !first_ && line.model == model_;
     const bool same_training = same_model && line.training == training_;
-    if (!first_ && !same_training) table.AddGap();
+    if (!first_ && (!same_model || (several_lines_ && !same_training))) table.AddGap();
     first_ = false;
     model_ = line.model;
     training_ = line.training;
@@ -120,6 +124,7 @@ class Names {
   }
 
  private:
+  const bool several_lines_;
   bool first_ = true;
   std::string model_, training_;
 };
@@ -148,7 +153,9 @@ std::string PredictionsTable(const std::vector<Line>& lines, const TextStyle& st
   for (const std::string& norm : norms) columns.push_back({absl::StrCat("in ", NormName(norm, style), " %"), kRight});
   columns.push_back({"seeds", kLeft, true});
   TextTable table(columns);
-  Names names;
+  std::set<std::pair<std::string, std::string>> trainings;
+  for (const Line& line : lines) trainings.emplace(line.model, line.training);
+  Names names(/*several_lines=*/trainings.size() < lines.size());
   for (const Line& line : lines) {
     std::vector<std::string> row = names.Of(line, table);
     const v1::MetricRow* const keep = line.Find("keep_rate");
@@ -176,10 +183,10 @@ std::string TradeOffTable(const std::vector<Line>& lines, const TextStyle& style
                    {"invariance", kRight},
                    {"interval %", kRight},
                    {"seeds", kLeft, true}});
-  Names names;
+  Names names(/*several_lines=*/true);
   bool any = false;
   for (const Line& line : lines) {
-    const v1::MetricRow* const invariance = line.Find("invariance_error");
+    const v1::MetricRow* invariance = line.Find("invariance_error");  // shown once: it has no radius
     for (const auto& [key, row] : line.figures) {
       if (row->metric() != "sensitivity_error") continue;
       any = true;
@@ -190,6 +197,7 @@ std::string TradeOffTable(const std::vector<Line>& lines, const TextStyle& style
         cell.push_back(text);
       }
       table.AddRow(cell);
+      invariance = nullptr;
     }
   }
   return any ? table.Render(style) : "";

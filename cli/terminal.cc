@@ -39,6 +39,9 @@ bool CanRedraw(int descriptor) {
   return isatty(descriptor) == 1 && term != nullptr && absl::string_view(term) != "dumb";
 }
 
+// Files and pipes have no width; names in tables should be whole there.
+constexpr size_t kWidthOfFiles = 160;
+
 }  // namespace
 
 Terminal::Terminal(int descriptor) : descriptor_(descriptor), live_(CanRedraw(descriptor)), others_seen_(others) {}
@@ -50,7 +53,9 @@ TextStyle Terminal::Style() const {
   style.unicode = LocaleIsUtf8();
   style.color = live_ && std::getenv("NO_COLOR") == nullptr;
   winsize size = {};
-  if (isatty(descriptor_) == 1 && ioctl(descriptor_, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+  if (isatty(descriptor_) != 1) {
+    style.width = kWidthOfFiles;
+  } else if (ioctl(descriptor_, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
     style.width = size.ws_col;
   }
   return style;
