@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/plan/plan.h"
+#include "core/robustness/alignment/alignment_test_support.h"
 #include "core/robustness/alignment/run_alignment.h"
 #include "core/statistics/proportion.h"
 #include "gmock/gmock.h"
@@ -20,20 +21,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::SizeIs;
-
-// One channel, one row.
-Dataset MakeDataset(const std::vector<std::vector<uint8_t>>& images, const std::vector<uint8_t>& labels,
-                    uint32_t classes) {
-  Dataset data{.count = images.size(),
-               .channels = 1,
-               .height = 1,
-               .width = static_cast<uint32_t>(images.at(0).size()),
-               .pixels = {},
-               .labels = labels,
-               .classes = classes};
-  for (const auto& image : images) data.pixels.insert(data.pixels.end(), image.begin(), image.end());
-  return data;
-}
 
 v1::AlignmentJob JobOf(const Dataset& data, v1::Norm norm, uint32_t most_misaligned) {
   v1::AlignmentJob job;

@@ -6,6 +6,7 @@
 #include <string>
 #include <tuple>
 
+#include "core/robustness/alignment/alignment_test_support.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/shared_data.h"
@@ -26,20 +27,6 @@ v1::Shard Range(uint64_t begin, uint64_t end) {
   range.set_begin(begin);
   range.set_end(end);
   return range;
-}
-
-// One channel, one row.
-Dataset MakeDataset(const std::vector<std::vector<uint8_t>>& images, const std::vector<uint8_t>& labels,
-                    uint32_t classes) {
-  Dataset data{.count = images.size(),
-               .channels = 1,
-               .height = 1,
-               .width = static_cast<uint32_t>(images.at(0).size()),
-               .pixels = {},
-               .labels = labels,
-               .classes = classes};
-  for (const auto& image : images) data.pixels.insert(data.pixels.end(), image.begin(), image.end());
-  return data;
 }
 
 // Few values and few pixels, so that distances tie and images repeat; the last class but one has a single example, the

@@ -12,6 +12,8 @@
 #include "core/artifact/file.h"
 #include "core/artifact/npy.h"
 #include "core/dataset/dataset.h"
+#include "core/experiment/target_table.h"
+#include "core/robustness/invariance/linf_attack.h"
 #include "gtest/gtest.h"
 #include "tests/shared_data.h"
 #include "tests/status_matchers.h"
@@ -36,6 +38,15 @@ std::vector<T> Published(const std::string& name) {
   std::vector<T> values(array->data.size() / sizeof(T));
   std::memcpy(values.data(), array->data.data(), array->data.size());
   return values;
+}
+
+// The authors' table, from where experiments have it.
+inline TargetTable PublishedTargets() {
+  TargetTable table(10);
+  const auto rows = ParseTargets("published", 10);
+  EXPECT_OK(rows);
+  for (const v1::TargetRow& row : *rows) table[row.label()].assign(row.targets().begin(), row.targets().end());
+  return table;
 }
 
 // Image i of images that stand one behind the other.

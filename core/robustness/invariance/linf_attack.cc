@@ -42,10 +42,6 @@ double Removed(absl::Span<const uint8_t> source, absl::Span<const float> moved, 
 
 }  // namespace
 
-TargetTable PublishedTargets() {
-  return {{4, 6, 8, 9}, {4, 6, 7, 9}, {8}, {8}, {8, 9}, {3, 8}, {0}, {2, 3}, {3}, {3, 4, 5}};
-}
-
 absl::Status CheckTargets(const TargetTable& targets, uint32_t classes) {
   if (targets.size() > classes) {
     return absl::InvalidArgumentError(absl::StrCat("the table of target classes has ", targets.size(),

@@ -29,11 +29,8 @@
 namespace tightrope {
 
 // For each class of sources, the classes that they may be turned into. A class that has no row, or an empty one, may be
-// turned into every other.
+// turned into every other. core/experiment/target_table.h has the authors' choice for digits.
 using TargetTable = std::vector<std::vector<uint8_t>>;
-
-// The authors' choice for the digits of MNIST: those that look alike ("manually chosen target classes").
-TargetTable PublishedTargets();
 
 // Errors: INVALID_ARGUMENT (more rows than classes, a class that does not exist, a class as its own target, one named
 // twice), naming the row.
